@@ -1,0 +1,29 @@
+package control
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// InstanceID is how an instance is written: NAME for the first, NAME:N for the others.
+func InstanceID(name string, instance int) string {
+	if instance == 1 {
+		return name
+	}
+	return name + ":" + strconv.Itoa(instance)
+}
+
+// ParseTarget splits what people write into a name and an instance: "NAME" means
+// all instances (0), "NAME:2" one of them.
+func ParseTarget(s string) (name string, instance int, err error) {
+	name, number, ok := strings.Cut(s, ":")
+	if !ok {
+		return name, 0, nil
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 {
+		return "", 0, fmt.Errorf("cannot use companion name %q: the part after the colon must be an instance number from 1", s)
+	}
+	return name, n, nil
+}
