@@ -27,6 +27,27 @@ type Reload struct {
 	Error      string           `json:"error"`
 	Seconds    float64          `json:"seconds"`
 	Companions CompanionsChange `json:"companions"`
+	Plan       *Plan            `json:"plan,omitempty"` // of a dry run
+}
+
+// Plan is what a reload would do.
+type Plan struct {
+	Workers    string          `json:"workers"` // "new generation", "none"
+	Listeners  []PlanListener  `json:"listeners"`
+	Companions []PlanCompanion `json:"companions"`
+}
+
+// PlanListener is what a reload would do to one listening socket.
+type PlanListener struct {
+	Address string `json:"address"`
+	Action  string `json:"action"` // "open", "close", "keep"
+}
+
+// PlanCompanion is what a reload would do to one companion.
+type PlanCompanion struct {
+	Name   string   `json:"name"`
+	Action string   `json:"action"` // "start", "stop", "restart", "scale", "signal", "none"
+	Keys   []string `json:"keys"`   // the keys that changed
 }
 
 // CompanionsChange names the companions (not instances) that a reload touched.
@@ -36,6 +57,15 @@ type CompanionsChange struct {
 	Restarted []string `json:"restarted"`
 	Unchanged []string `json:"unchanged"`
 }
+
+// What the whole of gofork is doing.
+const (
+	StateStarting  = "starting"
+	StateRunning   = "running"
+	StateReloading = "reloading"
+	StateUpgrading = "upgrading"
+	StateStopping  = "stopping"
+)
 
 // Workers is the web tier.
 type Workers struct {

@@ -27,3 +27,11 @@ func ParseTarget(s string) (name string, instance int, err error) {
 	}
 	return name, n, nil
 }
+
+// Target is the reverse of [ParseTarget]: NAME for all instances (0), else NAME:N.
+func Target(name string, instance int) string {
+	if instance == 0 {
+		return name
+	}
+	return name + ":" + strconv.Itoa(instance)
+}
