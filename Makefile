@@ -1,0 +1,80 @@
+# gofork: `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-builtin-rules
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+VERSION_PACKAGE := github.com/gofork/gofork/pkg/cli
+LDFLAGS := -s -w -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT)
+
+CONFIG    ?= configs/app.toml
+PKGS      ?= ./...
+TESTFLAGS ?=
+# The slowest package is test/ (real processes); go test's own limit is per package.
+TIMEOUT   ?= 15m
+FUZZTIME  ?= 60s
+BENCHTIME ?= 1s
+BENCHCOUNT ?= 5
+
+# Tools have a module of their own so that users of gofork do not inherit their requirements.
+TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help run build test bench lint fmt cover fuzz clean race-toolchain
+
+help: ## list the targets
+	@echo "usage: make TARGET [VARIABLE=value]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build gofork and serve CONFIG (configs/app.toml) in the foreground
+	exec bin/gofork serve -c $(CONFIG)
+
+build: ## static binary in bin/gofork
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/gofork ./cmd/gofork
+
+test: race-toolchain ## every test with the race detector (PKGS, TESTFLAGS, TIMEOUT)
+	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(TESTFLAGS) $(PKGS)
+
+# The race detector is linked through cgo: say so before go build says less.
+race-toolchain:
+	@cc="$$(go env CC)"; command -v "$${cc%% *}" >/dev/null || { \
+	  echo "make test: no C compiler ($$cc): the race detector needs one (apt-get install gcc libc6-dev)" >&2; exit 1; }
+
+bench: ## every benchmark, BENCHCOUNT times, as a table
+	@mkdir -p dist
+	@dirs="$$({ grep -rlE --include='*_test.go' '^func Benchmark' cmd pkg test || true; } | xargs -r -n1 dirname | sort -u | sed 's|^|./|')"; \
+	if [ -z "$$dirs" ]; then echo "bench: no benchmark in the tree"; exit 0; fi; \
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout $(TIMEOUT) $$dirs | tee dist/bench.txt; \
+	echo; $(TOOL) benchstat dist/bench.txt
+
+lint: ## vet for Linux and macOS, then golangci-lint as pinned in tools/go.mod
+	@echo "lint: go vet (linux)"
+	@GOOS=linux go vet ./...
+	@echo "lint: go vet (darwin)"
+	@GOOS=darwin CGO_ENABLED=0 go vet ./...
+	@echo "lint: $$($(TOOL) golangci-lint version)"
+	@$(TOOL) golangci-lint run ./...
+
+fmt: ## gofumpt and the linter's safe fixes
+	$(TOOL) golangci-lint fmt ./...
+	$(TOOL) golangci-lint run --fix ./...
+
+cover: ## coverage of pkg by the tests in pkg: dist/coverage.html and the total
+	@mkdir -p dist
+	go test -timeout $(TIMEOUT) -coverpkg=./pkg/... -coverprofile=dist/coverage.out ./pkg/...
+	go tool cover -html=dist/coverage.out -o dist/coverage.html
+	@go tool cover -func=dist/coverage.out | tail -n 1
+
+# go test -fuzz takes one target of one package at a time.
+fuzz: ## every fuzz target for FUZZTIME
+	@found=; while IFS=: read -r file line; do \
+	  name="$$(sed -E 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/' <<<"$$line")"; found=1; \
+	  echo "fuzz: $$name in $$(dirname "$$file") for $(FUZZTIME)"; \
+	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	done < <(grep -rE --include='*_test.go' '^func Fuzz' cmd pkg test); \
+	[ -n "$$found" ] || echo "fuzz: no fuzz target in the tree"
+
+clean: ## what the other targets made
+	rm -rf bin dist
