@@ -1,0 +1,23 @@
+// Package link is the line between the arbiter and its companion manager: one
+// stream socket that carries one JSON message a line, both ways.
+//
+//	arbiter                                   manager
+//	   │  apply(specs)  stop  act  reopen        │
+//	   ├────────────────────────────────────────►│
+//	   │  instance  removed  applied  done  event│
+//	   │◄────────────────────────────────────────┤
+//
+// Everything travels in one ordered stream, and that order is the contract:
+//
+//   - An [Instance] record is sent before the answer ([Done], [Applied]) to the
+//     request that caused it, so whoever saw the answer also sees its effect in
+//     the arbiter's status.
+//   - The records double as the arbiter's ledger of what the manager has
+//     started: when the manager is killed, the arbiter knows each living group
+//     and how it is to be stopped.
+//   - The end of the stream is the end of the peer. The kernel reports it even
+//     after a SIGKILL, so neither side needs a heartbeat.
+//
+// Neither side ever blocks on the other: [Conn.Send] queues, and one goroutine
+// writes. A stopped (SIGSTOP) peer costs memory, not responsiveness.
+package link

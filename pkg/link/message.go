@@ -1,0 +1,128 @@
+package link
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+)
+
+// Message is one line. Exactly one field is set.
+type Message struct {
+	// From the arbiter.
+	Apply  *Apply  `json:"apply,omitempty"`
+	Stop   *Stop   `json:"stop,omitempty"`
+	Act    *Act    `json:"act,omitempty"`
+	Reopen *Reopen `json:"reopen,omitempty"`
+	Logs   *Logs   `json:"logs,omitempty"`
+
+	// From the manager.
+	Instance *Instance `json:"instance,omitempty"`
+	Removed  *Removed  `json:"removed,omitempty"`
+	Applied  *Applied  `json:"applied,omitempty"`
+	Done     *Done     `json:"done,omitempty"`
+	Final    *Final    `json:"final,omitempty"`
+	Event    *Event    `json:"event,omitempty"`
+	Lines    *Lines    `json:"lines,omitempty"`
+}
+
+// Apply makes the manager run exactly these companions. It is idempotent, and
+// the only operation that feeds the manager: at its start and at each reload.
+type Apply struct {
+	ID    uint64             `json:"id"`
+	Specs []config.Companion `json:"specs"`
+	// Remembered is what the arbiter knows of instances that an earlier manager
+	// ran; empty when this manager has run all along.
+	Remembered []Instance `json:"remembered,omitempty"`
+	// Reload asks for what on_reload says of unchanged companions.
+	Reload bool `json:"reload,omitempty"`
+}
+
+// Applied answers Apply, when everything that had to stop for it has ended and
+// everything that had to start was started.
+type Applied struct {
+	ID     uint64                   `json:"id"`
+	Change control.CompanionsChange `json:"change"`
+}
+
+// Stop ends all companions and then the manager. It has no answer but the end
+// of the stream.
+type Stop struct {
+	Quick bool `json:"quick,omitempty"`
+}
+
+// Act is a request of a user for one companion (Instance 0: all of its instances).
+type Act struct {
+	ID       uint64         `json:"id"`
+	Op       string         `json:"op"` // start, stop, restart, signal
+	Name     string         `json:"name"`
+	Instance int            `json:"instance,omitempty"`
+	Signal   syscall.Signal `json:"signal,omitempty"`
+	Wait     bool           `json:"wait,omitempty"`
+}
+
+// Done answers Act.
+type Done struct {
+	ID      uint64 `json:"id"`
+	Code    string `json:"code,omitempty"` // of control.Error; "" = done
+	Message string `json:"message,omitempty"`
+}
+
+// Reopen makes the manager reopen the files that it writes.
+type Reopen struct{}
+
+// Logs asks for the last lines of captured output, and with Follow for what
+// comes after them, until a Logs with Cancel.
+type Logs struct {
+	ID       uint64 `json:"id"`
+	Name     string `json:"name"`
+	Instance int    `json:"instance,omitempty"`
+	Lines    int    `json:"lines,omitempty"`
+	Follow   bool   `json:"follow,omitempty"`
+	Cancel   bool   `json:"cancel,omitempty"`
+}
+
+// Lines answers Logs, once or (Follow) until End.
+type Lines struct {
+	ID    uint64         `json:"id"`
+	Lines []string       `json:"lines,omitempty"`
+	End   bool           `json:"end,omitempty"`
+	Error *control.Error `json:"error,omitempty"`
+}
+
+// Instance is everything that the arbiter has to know of one instance: what
+// status shows, and how to stop it should the manager die.
+type Instance struct {
+	control.Companion
+	// Group is the process group of the living attempt, leader or leftover
+	// members; 0 when nothing of the instance lives.
+	Group       int            `json:"group,omitempty"`
+	StopSignal  syscall.Signal `json:"stop_signal,omitempty"` // of the living attempt
+	StopTimeout time.Duration  `json:"stop_timeout,omitempty"`
+	StopGroup   bool           `json:"stop_group,omitempty"`
+}
+
+// Removed says that an instance is no more.
+type Removed struct {
+	Name     string `json:"name"`
+	Instance int    `json:"instance"`
+}
+
+// Final says that an essential companion has ended for good: the arbiter stops
+// everything and exits with Code.
+type Final struct {
+	Name     string `json:"name"`
+	Instance int    `json:"instance"`
+	Code     int    `json:"code"`
+	Reason   string `json:"reason"`
+}
+
+// Event is a lifecycle event of the manager for the arbiter's event stream and hooks.
+type Event struct {
+	Time    time.Time      `json:"time"`
+	Level   string         `json:"level"`
+	Event   string         `json:"event"`
+	Message string         `json:"msg"`
+	Attrs   map[string]any `json:"attrs,omitempty"`
+}
