@@ -1,0 +1,83 @@
+//go:build !linux
+
+package proc
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Without /proc and prctl a table starts, signals and reaps its own children.
+// What it cannot do says so; a group counts as alive while kill(2) finds a member.
+
+func sysProcAttr(c Command) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if c.Credential != nil {
+		attr.Credential = &syscall.Credential{
+			Uid:    c.Credential.UID,
+			Gid:    c.Credential.GID,
+			Groups: c.Credential.Groups,
+		}
+	}
+	return attr
+}
+
+func needsShim(c Command) bool {
+	return c.ListenPID || c.NoNewPrivs || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0 || c.ParentDeathSignal != 0
+}
+
+func startShim(Command, []string, *syscall.ProcAttr) (int, error) {
+	return 0, fmt.Errorf("cannot set LISTEN_PID, no_new_privs, nice, oom_score_adj, rlimits or a parent death signal: %w", ErrUnsupported)
+}
+
+type process struct{ pid, parent int }
+
+type memberWatch struct{}
+
+func (*memberWatch) close() {}
+
+func (t *Table) follow(map[int]bool) {}
+
+func liveMembers(map[int]bool) map[int][]process { return nil }
+
+func parentOf(int) int { return 0 }
+
+func unignoreSignals() error { return nil }
+
+func clearSignalMask() (restore func(), err error) { return func() {}, nil }
+
+// closeInheritedOnExec relies on parents that mark their descriptors themselves.
+func closeInheritedOnExec() {}
+
+// Descendants implements [System]; without /proc it knows the children only.
+func (t *Table) Descendants() []int {
+	pids := make([]int, 0, len(t.children))
+	for pid := range t.children {
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// RSS implements [System].
+func (t *Table) RSS(pid int) (int64, error) {
+	return 0, fmt.Errorf("cannot read the memory of process %d: %w", pid, ErrUnsupported)
+}
+
+// Alive says whether the process exists; here a zombie counts as alive.
+func Alive(pid int) bool {
+	p, err := os.FindProcess(pid)
+	return err == nil && p.Signal(syscall.Signal(0)) == nil
+}
+
+// StartTime identifies a process together with its pid.
+func StartTime(pid int) (uint64, error) {
+	return 0, fmt.Errorf("cannot read the start time of process %d: %w", pid, ErrUnsupported)
+}
+
+// SetSubreaper makes this process adopt every descendant whose parent dies.
+func SetSubreaper() error {
+	return fmt.Errorf("cannot become the subreaper: %w", ErrUnsupported)
+}
+
+func maxRSS(usage *syscall.Rusage) int64 { return int64(usage.Maxrss) } // bytes here
