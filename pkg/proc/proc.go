@@ -102,6 +102,13 @@ type Changes struct {
 	Gone    []int  // watched groups (pgid) whose last living member has ended
 }
 
+// Stray is an adopted process.
+type Stray struct {
+	PID   int
+	Group int
+	Env   []string // that it was started with, as far as it can be read
+}
+
 // System is what a supervisor's loop needs of the operating system. [*Table] is
 // the real one, proctest.Fake the simulated one. All methods are called from one
 // goroutine, locked to the main thread.
@@ -134,6 +141,14 @@ type System interface {
 	// Descendants returns the pid of every live process below this one, for the
 	// last sweep of all: they may have left every group that is known.
 	Descendants() []int
+
+	// KillDescendants sends SIGKILL to all of them and returns those that it
+	// found alive: none is left when it returns none.
+	KillDescendants() []int
+
+	// Strays returns the living children that were not started here: what a dead
+	// child left behind and this process adopted.
+	Strays() []Stray
 
 	// RSS returns the resident memory of a process in bytes.
 	RSS(pid int) (int64, error)
