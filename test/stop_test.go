@@ -1,0 +1,338 @@
+//go:build linux
+
+package test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+)
+
+func TestStopKillsAStubbornGroupAfterItsWindow(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[companion.stubborn]
+command = ["@TEST", "stubborn", "@DIR/stubborn"]
+startsecs = "0s"
+stop_timeout = "600ms"
+`)
+	s.ready()
+	leader, child := s.awaitPair("stubborn")
+	if child.PGID != leader.PGID || leader.PGID != leader.PID {
+		t.Fatalf("leader %v and child %v are not in a group of their own", leader, child)
+	}
+	began := time.Now()
+	s.stop(patience)
+	if took := time.Since(began); took < 600*time.Millisecond || took > 600*time.Millisecond+slack {
+		t.Errorf("the stop took %s, want 600ms", took)
+	}
+	if leader.exists() || child.exists() {
+		t.Errorf("%v or %v is still there", leader, child)
+	}
+	s.await("companion.killed")
+}
+
+// A process that left its group and its session is still something that gofork
+// started.
+func TestStopLeavesNoDaemonBehind(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[companion.daemonizes]
+command = ["@TEST", "daemonize", "@DIR/daemon"]
+startsecs = "0s"
+stop_timeout = "300ms"
+`)
+	s.ready()
+	leader, daemon := s.awaitPair("daemon")
+	if daemon.Session == leader.Session {
+		t.Fatalf("%v is in the session of %v", daemon, leader)
+	}
+	s.stop(patience)
+	if daemon.alive() {
+		t.Errorf("%v outlives gofork", daemon)
+	}
+}
+
+func TestStopReachesCompanionsInEveryState(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		state     string
+		companion string
+		before    func(s *server)
+		within    time.Duration
+	}{
+		{
+			state: control.Backoff,
+			companion: `command = ["false"]
+backoff_initial = "60s"
+backoff_max = "60s"`,
+			within: slack,
+		},
+		{
+			state: control.Starting,
+			companion: `command = ["sleep", "1000"]
+startsecs = "60s"`,
+			within: slack,
+		},
+		{
+			state: control.Stopping,
+			companion: `command = ["@TEST", "stubborn", "@DIR/pair"]
+startsecs = "0s"
+stop_timeout = "1s"`,
+			before: func(s *server) {
+				s.awaitPair("pair")
+				s.must("companion", "stop", "--no-wait", "it")
+			},
+			within: time.Second + slack,
+		},
+		{
+			state: control.Fatal,
+			companion: `command = ["false"]
+startretries = 1
+backoff_initial = "10ms"`,
+			within: slack,
+		},
+		{
+			state: control.Exited,
+			companion: `command = ["true"]
+startsecs = "0s"
+autorestart = "never"`,
+			within: slack,
+		},
+		{
+			state: control.Stopped,
+			companion: `command = ["sleep", "1000"]
+autostart = false`,
+			within: slack,
+		},
+	} {
+		t.Run(tt.state, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "[companion.it]\n"+tt.companion+"\n")
+			s.await("manager.ready")
+			if tt.before != nil {
+				tt.before(s)
+			}
+			s.awaitCompanion("it", tt.state)
+			s.stop(tt.within)
+		})
+	}
+}
+
+// Companions stop at the same time: three hundred need no longer than a few.
+func TestStopOfThreeHundredCompanions(t *testing.T) {
+	t.Parallel()
+	const count = 300
+	s := start(t, fmt.Sprintf(`
+[log]
+level = "info"
+[companion.many]
+command = ["sleep", "1000"]
+numprocs = %d
+startsecs = "0s"
+`, count))
+	st := s.ready()
+	if len(st.Companions) != count {
+		t.Fatalf("%d instances, want %d", len(st.Companions), count)
+	}
+	var all []process
+	for _, c := range st.Companions {
+		p := mustLookup(t, c.PID)
+		if p.PPID != st.Manager.PID || p.PGID != p.PID {
+			t.Errorf("%v is not the manager's child in a group of its own", p)
+		}
+		all = append(all, p)
+	}
+	s.stop(slack)
+	for _, p := range all {
+		if p.exists() {
+			t.Errorf("%v is still there", p)
+		}
+	}
+}
+
+func TestQuickStopAsksOnceAndKillsAfterFiveSeconds(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		ask  func(s *server)
+	}{
+		{"SIGINT", func(s *server) { s.signal(syscall.SIGINT) }},
+		{"SIGQUIT", func(s *server) { s.signal(syscall.SIGQUIT) }},
+		{"second SIGTERM", func(s *server) {
+			s.signal(syscall.SIGTERM)
+			s.await("server.stopping")
+			s.awaitLines("worker", 2)
+			s.signal(syscall.SIGTERM)
+		}},
+		{"command", func(s *server) { s.must("stop", "--quick") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, `
+[server]
+graceful_timeout = "60s"
+[worker]
+command = ["@TEST", "record", "@DIR/worker"]
+count = 1
+ready = "alive"
+ready_after = "50ms"
+[companion.companion]
+command = ["@TEST", "record", "@DIR/companion"]
+startsecs = "0s"
+stop_signal = "SIGHUP"
+stop_timeout = "60s"
+`)
+			s.ready()
+			s.awaitLines("worker", 1)
+			s.awaitLines("companion", 1)
+			began := time.Now()
+			tt.ask(s)
+			if code := s.exit(5*time.Second + slack); code != 0 {
+				t.Errorf("gofork ended with exit code %d, want 0", code)
+			}
+			if took := time.Since(began); took < 4900*time.Millisecond {
+				t.Errorf("the stop took %s, want 5s for those who do not listen", took)
+			}
+			if got := tryRead(filepath.Join(s.dir, "worker")); !strings.Contains(got, "quit\n") {
+				t.Errorf("the worker was not sent SIGQUIT; it saw\n%s", got)
+			}
+			if got := tryRead(filepath.Join(s.dir, "companion")); strings.Count(got, "hangup\n") != 1 {
+				t.Errorf("the companion was not sent its stop_signal once; it saw\n%s", got)
+			}
+		})
+	}
+}
+
+func TestQuickStopOfPoliteChildrenIsQuick(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello+`
+[companion.polite]
+command = ["sleep", "1000"]
+startsecs = "0s"
+`)
+	s.ready()
+	began := time.Now()
+	s.signal(syscall.SIGINT)
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("gofork ended with exit code %d, want 0", code)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+}
+
+func TestGracefulStopAnswersWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello)
+	s.ready()
+	slow := []<-chan answer{s.begin("/sleep?d=1s"), s.begin("/sleep?d=500ms")}
+	s.stop(patience)
+	for _, answered := range slow {
+		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK || !a.close {
+			t.Errorf("a request in flight got status %d, close %v, error %v; want 200 and a closed connection", a.code, a.close, a.err)
+		}
+	}
+}
+
+// The same for a program of another kind, which drains on SIGTERM by itself.
+func TestGracefulStopWaitsForACommandWorker(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["@TEST", "http"]
+count = 1
+ready = "notify"
+`)
+	s.ready()
+	held := s.begin("/hold")
+	eventually(t, "the worker holds the request", func() bool { return s.journal.printed("holding") })
+	s.stop(patience)
+	if a := s.awaitAnswer(held); a.err != nil || a.body != "held" {
+		t.Errorf("the request in flight got %q, error %v", a.body, a.err)
+	}
+}
+
+func TestWorkerThatDoesNotDrainIsKilledAfterGracefulTimeout(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[server]
+graceful_timeout = "500ms"
+[worker]
+command = ["@TEST", "record", "@DIR/worker"]
+count = 1
+ready = "alive"
+ready_after = "50ms"
+`)
+	s.ready()
+	s.awaitLines("worker", 1)
+	began := time.Now()
+	s.stop(patience)
+	if took := time.Since(began); took < 500*time.Millisecond || took > 500*time.Millisecond+slack {
+		t.Errorf("the stop took %s, want 500ms", took)
+	}
+	if got := tryRead(filepath.Join(s.dir, "worker")); strings.Count(got, "terminated\n") != 1 {
+		t.Errorf("the worker was not sent SIGTERM once; it saw\n%s", got)
+	}
+	s.await("worker.killed")
+}
+
+func TestShutdownDelayKeepsServing(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello+`
+[server]
+shutdown_delay = "1500ms"
+`)
+	s.ready()
+	if a := getUnix(s.sock, "/readyz"); a.code != http.StatusOK {
+		t.Errorf("/readyz is %d before the stop, want 200", a.code)
+	}
+	began := time.Now()
+	s.signal(syscall.SIGTERM)
+	s.await("server.stopping")
+	if a := getUnix(s.sock, "/readyz"); a.code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz is %d during shutdown_delay, want 503", a.code)
+	}
+	if a := getUnix(s.sock, "/livez"); a.code != http.StatusOK {
+		t.Errorf("/livez is %d during shutdown_delay, want 200", a.code)
+	}
+	s.mustGet("/")
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("gofork ended with exit code %d, want 0", code)
+	}
+	if took := time.Since(began); took < 1500*time.Millisecond {
+		t.Errorf("gofork ended after %s, before its shutdown_delay", took)
+	}
+}
+
+func TestStopCommandEndsGoforkAndItsFiles(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello+`
+[server]
+bind = ["unix:@DIR/web.sock"]
+pidfile = "@DIR/app.pid"
+`)
+	s.ready()
+	if got, want := strings.TrimSpace(tryRead(filepath.Join(s.dir, "app.pid"))), fmt.Sprint(s.pid()); got != want {
+		t.Errorf("the pidfile holds %q, want %s", got, want)
+	}
+	if a := getUnix(filepath.Join(s.dir, "web.sock"), "/pid"); a.code != http.StatusOK {
+		t.Errorf("the unix socket answers %d, %v", a.code, a.err)
+	}
+	s.must("stop")
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("gofork ended with exit code %d, want 0", code)
+	}
+	for _, path := range []string{"web.sock", "app.pid", "run/app.sock"} {
+		if _, err := os.Lstat(filepath.Join(s.dir, path)); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+)
+
+const twoHello = `
+[worker]
+handler = "hello"
+count = 2
+`
+
+func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello)
+	before := workerPIDs(s.ready())
+
+	m := s.mark()
+	kill(t, mustLookup(t, before[0]), syscall.SIGKILL)
+	exited := s.awaitSince(m, "worker.exited", "pid", before[0])
+	if exited.text("signal") != "SIGKILL" || exited.text("expected") != "false" || exited.Level != "ERROR" {
+		t.Errorf("want an unexpected end by SIGKILL at level error, got %v", exited)
+	}
+	if !strings.Contains(exited.Line, "perhaps out of memory?") {
+		t.Errorf("want the hint at the out-of-memory killer, got %v", exited)
+	}
+	for _, key := range []string{"reason", "uptime"} {
+		if exited.text(key) == "" {
+			t.Errorf("%v has no %s", exited, key)
+		}
+	}
+	started := s.awaitSince(m, "worker.started")
+	if waited := started.At.Sub(exited.At); waited > 500*time.Millisecond {
+		t.Errorf("the next worker started after %s, want at once", waited)
+	}
+
+	after := s.awaitStatus("two workers are ready again", func(st control.Status) bool { return st.Workers.Ready == 2 })
+	now := workerPIDs(after)
+	if len(now) != 2 || now[0] == before[0] || now[1] != before[1] {
+		t.Errorf("workers are %v after %v; want a new first one and the same second one", now, before)
+	}
+	if w := after.Workers.List[0]; w.Restarts != 1 || w.LastExit == nil || w.LastExit.Signal == nil || *w.LastExit.Signal != "SIGKILL" {
+		t.Errorf("slot 1 is %+v; want one restart after a SIGKILL", w)
+	}
+	s.mustGet("/")
+}
+
+func TestWorkerTerminatedFromOutsideIsAWarning(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["sleep", "1000"]
+count = 1
+ready = "alive"
+ready_after = "50ms"
+`)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
+		st := s.awaitStatus("the worker is ready", func(st control.Status) bool { return st.Workers.Ready == 1 })
+		pid := workerPIDs(st)[0]
+		kill(t, mustLookup(t, pid), sig)
+		exited := s.await("worker.exited", "pid", pid)
+		if exited.Level != "WARN" || exited.text("expected") != "false" {
+			t.Errorf("%v from outside: want an unexpected end at level warn, got %v", sig, exited)
+		}
+	}
+}
+
+// A replacement that dies young waits, so that a crash loop does not spin.
+func TestWorkerThatDiesYoungTwiceWaitsASecond(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["sleep", "1000"]
+count = 1
+ready = "alive"
+ready_after = "50ms"
+`)
+	first := workerPIDs(s.ready())[0]
+	kill(t, mustLookup(t, first), syscall.SIGKILL)
+	st := s.awaitStatus("the worker was replaced", func(st control.Status) bool {
+		return st.Workers.Ready == 1 && workerPIDs(st)[0] != first
+	})
+	second := workerPIDs(st)[0]
+	m := s.mark()
+	kill(t, mustLookup(t, second), syscall.SIGKILL)
+	exited := s.awaitSince(m, "worker.exited", "pid", second)
+	s.awaitSince(m, "worker.backoff")
+	started := s.awaitSince(m, "worker.started")
+	if waited := started.At.Sub(exited.At); waited < 900*time.Millisecond || waited > time.Second+slack {
+		t.Errorf("the third worker started after %s, want 1s", waited)
+	}
+}
