@@ -98,8 +98,10 @@ func withSetting(env []string, setting shim.Setting) []string {
 // given up. Limits are only widened here, so that the shim can set them itself.
 func adjust(pid int, c Command) error {
 	for _, l := range c.Rlimits {
+		// Ours are the child's. To read the child's would take CAP_SYS_RESOURCE when
+		// it runs as another user, which a container's root does not have.
 		var old unix.Rlimit
-		if err := unix.Prlimit(pid, l.Resource, nil, &old); err != nil {
+		if err := unix.Getrlimit(l.Resource, &old); err != nil {
 			return fmt.Errorf("cannot read resource limit %s: %w", l.name(), err)
 		}
 		if l.Hard <= old.Max {
