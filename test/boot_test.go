@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gofork/gofork/pkg/control"
@@ -110,4 +111,26 @@ startsecs = "0s"
 		t.Errorf("listeners %q and workers %+v, want none", st.Listeners, st.Workers.List)
 	}
 	s.stop(patience)
+}
+
+func TestFlagsWinOverEnvironmentAndFile(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+handler = "hello"
+count = 1
+drain_delay = "0s"
+`,
+		withEnv("GOFORK_WORKER__COUNT=2", "GOFORK_SERVER__GRACEFUL_TIMEOUT=7s"),
+		withArgs("--workers", "3", "--set", "server.shutdown_delay=2s"))
+	st := s.ready()
+	if st.Workers.Configured != 3 || st.Workers.Ready != 3 {
+		t.Errorf("%d of %d workers are ready, want 3", st.Workers.Ready, st.Workers.Configured)
+	}
+	// shutdown_delay + graceful_timeout + 1s
+	if st.StopBudgetSeconds != 10 {
+		t.Errorf("the stop budget is %v s, want 10", st.StopBudgetSeconds)
+	}
+	s.signal(syscall.SIGINT)
+	s.exit(patience)
 }

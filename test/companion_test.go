@@ -130,8 +130,8 @@ backoff_max = "400ms"
 	if len(starts) != 5 || len(exits) != 5 {
 		t.Fatalf("%d starts and %d exits, want 5: one start and four restarts", len(starts), len(exits))
 	}
-	for i, want := range []time.Duration{200, 400, 400, 400} {
-		want *= time.Millisecond
+	const unit = time.Millisecond
+	for i, want := range []time.Duration{200 * unit, 400 * unit, 400 * unit, 400 * unit} {
 		if got := starts[i+1].At.Sub(exits[i].At); got < want-20*time.Millisecond || got > want+slack {
 			t.Errorf("restart %d came after %s, want %s", i+1, got, want)
 		}
@@ -214,5 +214,28 @@ stderr = "stdout"
 		if !strings.Contains(rec.Line, "talker") {
 			t.Errorf("%v does not say whose line it is", rec)
 		}
+	}
+}
+
+// A line without an end must not grow in gofork's memory.
+func TestLongOutputLineIsSplit(t *testing.T) {
+	t.Parallel()
+	const size = 300_000
+	s := start(t, fmt.Sprintf(`
+[companion.shouts]
+command = ["sh", "-c", "head -c %d /dev/zero | tr '\\0' x; echo; echo the end; exec sleep 1000"]
+stdout = "log"
+`, size))
+	s.journal.await(t, 0, says("the end"), "the line after the long one")
+	total := 0
+	for _, r := range s.journal.all(says("xxxx")) {
+		n := strings.Count(r.Line, "x")
+		if n > 64<<10 {
+			t.Errorf("a record holds %d bytes of one line, want 64 KiB at most", n)
+		}
+		total += n
+	}
+	if total < size {
+		t.Errorf("%d of %d bytes were logged", total, size)
 	}
 }

@@ -56,6 +56,7 @@ type setup struct {
 	dir     string
 	wrapper []string
 	foreign bool
+	user    *syscall.Credential
 }
 
 type option func(*setup)
@@ -68,6 +69,11 @@ func withArgs(args ...string) option { return func(s *setup) { s.args = append(s
 
 // withDir starts gofork in dir.
 func withDir(dir string) option { return func(s *setup) { s.dir = dir } }
+
+// asUser starts gofork as another user, without groups.
+func asUser(uid uint32) option {
+	return func(s *setup) { s.user = &syscall.Credential{Uid: uid, Gid: uid} }
+}
 
 // withWrapper starts gofork by a program that becomes it.
 func withWrapper(argv ...string) option { return func(s *setup) { s.wrapper = argv } }
@@ -104,7 +110,7 @@ func start(t testing.TB, config string, options ...option) *server {
 	}
 	s.cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
 	s.cmd.Env = append(s.cmd.Env, set.env...)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no ^C of a terminal reaches it
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: set.user} // no ^C of a terminal reaches it
 
 	// Pipes of our own instead of StdoutPipe: children inherit them, and Wait
 	// must answer for gofork alone.
@@ -462,6 +468,10 @@ func shortTempDir(t testing.TB) string {
 			t.Error(err)
 		}
 	})
+	// A gofork of another user reads its configuration here.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 			if !ok {
 				return errors.New("the script's T is no testing.TB")
 			}
-			env.Values[testing.TB(nil)] = tb
+			env.Values[tbKey{}] = tb
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("REPOSITORY", repository(tb))
 			return nil
@@ -54,11 +54,14 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// tbKey is the key of the script's testing.TB among its values.
+type tbKey struct{}
+
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: serve FILE")
 	}
-	tb, ok := ts.Value(testing.TB(nil)).(testing.TB)
+	tb, ok := ts.Value(tbKey{}).(testing.TB)
 	if !ok {
 		ts.Fatalf("no testing.TB")
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -116,4 +117,28 @@ func TestPID1RefusesAnUpgrade(t *testing.T) {
 	if code := s.exit(patience); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
+}
+
+// A container may have any uid, no passwd entry for it, and nothing to write to.
+func TestArbitraryUserWithoutAWritablePath(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		skip(t, "only root can become another user")
+	}
+	s := start(t, twoHello+`
+[server]
+runtime_dir = "/proc/gofork"
+[companion.beside]
+command = ["sleep", "1000"]
+startsecs = "0s"
+`, withEnv("TMPDIR=/proc/tmp", "HOME=/proc/home"), asUser(54321), withDir("/"))
+	s.await("server.ready")
+	s.await("companion.running")
+	s.mustGet("/")
+	for _, p := range s.everything() {
+		if uid := statusLine(p.PID, "Uid"); !strings.HasPrefix(uid, "54321\t54321") {
+			t.Errorf("%v runs as %q, want 54321", p, uid)
+		}
+	}
+	s.stop(patience)
 }
