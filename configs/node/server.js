@@ -2,6 +2,7 @@
 'use strict';
 
 const http = require('node:http');
+const net = require('node:net');
 
 // gofork passes its listening sockets as systemd does: file descriptors from 3
 // on, LISTEN_FDS many, meant for the process whose pid is LISTEN_PID.
@@ -28,13 +29,19 @@ const server = http.createServer(async (req, res) => {
   }) + '\n');
 });
 
-// Let go of the listener (other workers keep theirs), close what is idle,
-// answer what is in flight. Node exits when nothing is left to do.
+// Let go of the listener at once: the other workers keep theirs. Connections
+// that clients keep open are served for DRAIN_MS more, each answer with
+// "Connection: close", because closing one that looks idle may cross a request
+// that is already on its way. Then the idle ones are closed; node exits when
+// the last answer is out. (Server.close of node:http would close the idle ones
+// first of all; the one of node:net below closes the listener alone.)
+const DRAIN_MS = 1000;
+
 process.on('SIGTERM', () => {
   if (draining) return;
   draining = true;
-  server.close(() => console.log(`server ${process.pid}: drained`));
-  server.closeIdleConnections();
+  net.Server.prototype.close.call(server, () => console.log(`server ${process.pid}: drained`));
+  setTimeout(() => server.closeIdleConnections(), DRAIN_MS);
 });
 
 // The quick stop: no time to drain.
