@@ -11,7 +11,7 @@
 // can be their shim, and it works in init, before anything else of the binary
 // runs: a supervisor's start-up would cost each child milliseconds.
 //
-// It imports syscall and nothing else, which is an invariant with two reasons.
+// It imports syscall (and unsafe, which is no package to initialise) and nothing else, which is an invariant with two reasons.
 // Packages are initialised in the order of their import paths once their imports
 // are, so with so little to wait for this one is among the first. And package os
 // raises RLIMIT_NOFILE when it is initialised and lowers it again at exec, which

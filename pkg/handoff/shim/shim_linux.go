@@ -1,6 +1,9 @@
 package shim
 
-import "syscall"
+import (
+	"syscall"
+	"unsafe"
+)
 
 // init is the whole shim. It must be init, see the package comment; a process
 // that is no shim leaves it after one look at the environment.
@@ -94,6 +97,11 @@ func arguments() ([]string, syscall.Errno) {
 		argv, rest = append(argv, arg), after
 	}
 	return argv, 0
+}
+
+func rawRead(fd int, b []byte) (int, syscall.Errno) {
+	n, _, err := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return int(n), err
 }
 
 func die(code int, message string) {
