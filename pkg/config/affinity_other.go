@@ -1,0 +1,7 @@
+//go:build !linux
+
+package config
+
+import "runtime"
+
+func affinity() int { return runtime.NumCPU() }

@@ -1,0 +1,549 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// reader turns raw values into checked ones by their [Key]. It collects what is wrong
+// and goes on, so that one load reports everything.
+type reader struct {
+	schema   schema
+	environ  map[string]string
+	unbuilt  []string // notYet
+	problems Problems // without File and Line where the key says where it is
+}
+
+// text is a value of the environment or the command line: what it means depends on
+// the kind of its key.
+type text string
+
+// values are the checked keys of one table.
+type values struct {
+	path   string
+	table  *table
+	own    map[string]any
+	failed map[string]bool // given, but wrong: their defaults must not be judged
+	base   *values         // companion_defaults, for a companion
+}
+
+// get returns a key's value: its own, else that of base, else the default.
+func get[T any](v *values, name string) T {
+	for x := v; x != nil; x = x.base {
+		if val, ok := x.own[name]; ok {
+			return val.(T)
+		}
+	}
+	val, _ := v.table.defaults[name].(T)
+	return val
+}
+
+func (v *values) given(name string) bool { _, ok := v.own[name]; return ok }
+
+// sound reports whether no key of names was wrong, so that they can be compared.
+func (v *values) sound(names ...string) bool {
+	for x := v; x != nil; x = x.base {
+		for _, name := range names {
+			if x.failed[name] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// at is the dotted key of name in this table.
+func (v *values) at(name string) string { return join(v.path, name) }
+
+// bad records a problem. A nil value is not shown.
+func (r *reader) bad(key string, value any, rule string) bool {
+	p := Problem{Key: key, Rule: rule}
+	if value != nil {
+		p.Value = show(value)
+	}
+	r.problems = append(r.problems, p)
+	return false
+}
+
+// read checks one table of the file. name is its place in the schema, path in the file.
+func (r *reader) read(name, path string, raw any, base *values) *values {
+	t := r.schema[name]
+	v := &values{path: path, table: t, own: map[string]any{}, failed: map[string]bool{}, base: base}
+	if len(t.defaults) == 0 {
+		for _, k := range t.keys {
+			if k.Default != nil {
+				t.defaults[k.Name], _ = r.parse(k, k.Name, k.Default)
+			}
+		}
+	}
+	if raw == nil {
+		return v
+	}
+	given, ok := raw.(map[string]any)
+	if !ok {
+		r.bad(path, raw, "must be a table")
+		return v
+	}
+	for key, value := range given {
+		at := join(path, key)
+		k := t.keys[key]
+		if k == nil {
+			if r.isTable(name, key) {
+				continue
+			}
+			meant := nearest(key, t.names)
+			r.problems = append(r.problems, Problem{Key: at, Rule: "unknown key", Nearest: meant})
+			v.failed[meant] = true // it is most likely not missing
+			continue
+		}
+		if value, ok := r.parse(k, at, value); ok && r.allowed(t, k, at, value) {
+			v.own[key] = value
+		} else {
+			v.failed[key] = true
+		}
+	}
+	return v
+}
+
+// isTable reports whether key is a table of its own inside the table name.
+func (r *reader) isTable(name, key string) bool {
+	if key == "" || strings.Contains(key, ".") {
+		return false // the quoted key "worker.http" is not the table worker.http
+	}
+	if name != "" {
+		key = name + "." + key
+	}
+	return r.schema[key] != nil
+}
+
+// allowed refuses what is not built yet.
+func (r *reader) allowed(t *table, k *Key, at string, value any) bool {
+	if !slices.ContainsFunc(r.unbuilt, func(p string) bool { return matchKey(p, at) }) || sameValue(value, t.defaults[k.Name]) {
+		return true
+	}
+	return r.bad(at, nil, "not supported yet")
+}
+
+// parse reads one value. It reports false after it has recorded what is wrong.
+func (r *reader) parse(k *Key, at string, raw any) (any, bool) {
+	if t, ok := raw.(text); ok {
+		raw = k.Kind.interpret(string(t))
+	}
+	switch k.Kind {
+	case KindString, KindName, KindUser, KindAddress, KindPath, KindOutput, KindOnReload, KindSignal, KindOctal:
+		return r.parseWord(k, at, raw)
+	case KindBool, KindTristate:
+		return r.parseBool(k, at, raw)
+	case KindInt, KindFloat, KindCount, KindSurge:
+		return r.parseNumber(k, at, raw)
+	case KindDuration:
+		d, rule := parseDuration(k, raw)
+		return d, rule == "" || r.bad(at, raw, rule)
+	case KindSize:
+		n, rule := parseSize(k, raw)
+		return n, rule == "" || r.bad(at, raw, rule)
+	case KindCommand, KindArgv:
+		return r.parseCommand(k, at, raw)
+	case KindBind:
+		return r.parseBind(at, raw)
+	case KindPaths, KindCIDRs:
+		return r.parseStrings(k, at, raw)
+	case KindInts:
+		return r.parseInts(k, at, raw)
+	case KindEnv:
+		return r.parseEnv(at, raw)
+	case KindOptions:
+		return r.parseOptions(at, raw)
+	case KindRlimits:
+		return r.parseRlimits(at, raw)
+	default:
+		panic("config: no reader for kind " + string(k.Kind)) // a key in Keys that nobody can set
+	}
+}
+
+// interpret gives a text the type its kind wants.
+func (kind Kind) interpret(s string) any {
+	v, ok := tomlValue(s)
+	if !ok {
+		return s
+	}
+	switch kind {
+	case KindString, KindName, KindAddress, KindPath, KindOutput, KindOctal, KindUser, KindOnReload:
+		if _, isString := v.(string); !isString {
+			return s
+		}
+	case KindCommand, KindBind:
+		switch v.(type) {
+		case string, []any:
+		default:
+			return s
+		}
+	}
+	return v
+}
+
+// tomlValue reads s as one TOML value.
+func tomlValue(s string) (any, bool) {
+	if strings.ContainsAny(s, "\n\r") {
+		return nil, false // more than a value would fit in here
+	}
+	var doc map[string]any
+	if err := toml.Unmarshal([]byte("v = "+s), &doc); err != nil || len(doc) != 1 {
+		return nil, false
+	}
+	return doc["v"], true
+}
+
+// parseWord reads the kinds that are one string in the file.
+func (r *reader) parseWord(k *Key, at string, raw any) (any, bool) {
+	if n, ok := raw.(int64); ok && (k.Kind == KindUser && n >= 0 || k.Kind == KindSignal) {
+		raw = strconv.FormatInt(n, 10)
+	}
+	s, ok := raw.(string)
+	if !ok {
+		rule := "must be a string"
+		switch k.Kind {
+		case KindOctal:
+			rule = `must be an octal string such as "022"`
+		case KindUser:
+			rule = "must be a name or a number from 0"
+		case KindSignal:
+			rule = signalRule
+		}
+		if k.Kind != KindOnReload && k.Kind != KindOutput && len(k.Enum) > 0 {
+			rule = oneOf(k.Enum)
+		}
+		return nil, r.bad(at, raw, rule)
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		return nil, r.bad(at, s, "must not contain a NUL byte")
+	}
+	switch k.Kind {
+	case KindName:
+		ok := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`).MatchString(s)
+		return s, ok || r.bad(at, s, `must be 1 to 64 letters, digits, "_", "-" or ".", the first a letter or digit`)
+	case KindPath:
+		return r.expandAt(at, s)
+	case KindOutput:
+		return r.parseOutput(k, at, s)
+	case KindSignal:
+		return r.parseSignal(k, at, s)
+	case KindOnReload:
+		return r.parseOnReload(k, at, s)
+	case KindOctal:
+		return r.parseOctal(k, at, s)
+	case KindAddress:
+		if s == "" {
+			return s, true
+		}
+		address, rule := parseHostPort(s)
+		return address, rule == "" || r.bad(at, s, `must be "HOST:PORT", "[IPV6]:PORT" or ":PORT"`+rule)
+	}
+	if len(k.Enum) > 0 && !slices.Contains(k.Enum, s) {
+		r.problems = append(r.problems, Problem{Key: at, Value: show(s), Rule: oneOf(k.Enum), Nearest: nearest(s, k.Enum)})
+		return nil, false
+	}
+	return s, true
+}
+
+func (r *reader) parseOutput(k *Key, at, s string) (any, bool) {
+	rule := oneOf(append(slices.Clone(k.Enum), "a path"))
+	rule = strings.Replace(rule, `"a path"`, "a path", 1)
+	for _, word := range []string{"inherit", "log", "null", "stdout"} {
+		if strings.EqualFold(s, word) {
+			ok := s == word && slices.Contains(k.Enum, s)
+			return s, ok || r.bad(at, s, rule)
+		}
+	}
+	if s == "" {
+		return nil, r.bad(at, s, rule)
+	}
+	return r.expandAt(at, s)
+}
+
+func (r *reader) parseOctal(k *Key, at, s string) (any, bool) {
+	if s == "" && k.Default == "" {
+		return int(Inherit), true
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
+	if err != nil || n > 0o777 {
+		return nil, r.bad(at, s, `must be an octal string from "0" to "0777"`)
+	}
+	return int(n), true
+}
+
+// tristate is a switch that can be left to gofork.
+type tristate string
+
+func (r *reader) parseBool(k *Key, at string, raw any) (any, bool) {
+	if k.Kind == KindBool {
+		b, ok := raw.(bool)
+		return b, ok || r.bad(at, raw, "must be true or false")
+	}
+	switch raw {
+	case true, false, "auto":
+		return tristate(fmt.Sprint(raw)), true
+	}
+	return nil, r.bad(at, raw, `must be true, false or "auto"`)
+}
+
+// count is a worker count; 0 is "auto".
+type count int
+
+func (r *reader) parseNumber(k *Key, at string, raw any) (any, bool) {
+	rule := "must be " + numberRange(k)
+	switch k.Kind {
+	case KindCount:
+		rule += `, or "auto"`
+		if raw == "auto" {
+			return count(0), true
+		}
+	case KindSurge:
+		rule += `, or a percentage from "1%" to "100%"`
+		if s, ok := raw.(string); ok {
+			digits, isPercent := strings.CutSuffix(s, "%")
+			if n, err := strconv.ParseUint(digits, 10, 16); isPercent && err == nil && n >= 1 && n <= 100 {
+				return MaxSurge{N: int(n), Percent: true}, true
+			}
+		}
+	case KindFloat:
+		if n, ok := raw.(int64); ok {
+			raw = float64(n)
+		}
+		f, ok := raw.(float64)
+		return f, ok && f >= k.Min && f <= k.Max || r.bad(at, raw, rule)
+	}
+	n, ok := raw.(int64)
+	if !ok || float64(n) < k.Min || float64(n) > k.Max {
+		return nil, r.bad(at, raw, rule)
+	}
+	switch k.Kind {
+	case KindCount:
+		return count(n), true
+	case KindSurge:
+		return MaxSurge{N: int(n)}, true
+	default:
+		return int(n), true
+	}
+}
+
+func numberRange(k *Key) string {
+	return fmt.Sprintf("a number from %s to %s", plain(k.Min), plain(k.Max))
+}
+
+func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func (r *reader) parseInts(k *Key, at string, raw any) (any, bool) {
+	list, ok := raw.([]any)
+	if !ok {
+		return nil, r.bad(at, raw, "must be an array of numbers")
+	}
+	out := make([]int64, 0, len(list))
+	for i, e := range list {
+		n, isInt := e.(int64)
+		if !isInt || float64(n) < k.Min || float64(n) > k.Max {
+			ok = r.bad(index(at, i), e, "must be "+numberRange(k))
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, ok
+}
+
+func (r *reader) parseStrings(k *Key, at string, raw any) (any, bool) {
+	list, ok := raw.([]any)
+	if !ok {
+		return nil, r.bad(at, raw, "must be an array of strings")
+	}
+	out := make([]string, 0, len(list))
+	for i, e := range list {
+		s, isString := e.(string)
+		switch {
+		case !isString:
+			ok = r.bad(index(at, i), e, "must be a string")
+			continue
+		case s == "" || strings.IndexByte(s, 0) >= 0:
+			ok = r.bad(index(at, i), s, "must not be empty or contain a NUL byte")
+			continue
+		case k.Kind == KindCIDRs:
+			prefix, rule := parseCIDR(s)
+			if rule != "" {
+				ok = r.bad(index(at, i), s, rule)
+			}
+			s = prefix
+		default:
+			expanded, expandedOK := r.expandAt(index(at, i), s)
+			ok = ok && expandedOK
+			s, _ = expanded.(string)
+		}
+		out = append(out, s)
+	}
+	return out, ok
+}
+
+// parseEnv reads a table of variables. Their values may be secrets: no error shows one.
+func (r *reader) parseEnv(at string, raw any) (any, bool) {
+	given, ok := raw.(map[string]any)
+	if !ok {
+		return nil, r.bad(at, nil, "must be a table of strings")
+	}
+	out := make(map[string]string, len(given))
+	for name, value := range given {
+		at := join(at, name)
+		if rule := envNameRule(name); rule != "" {
+			ok = r.bad(at, nil, rule)
+			continue
+		}
+		s, isScalar := envValue(value)
+		if !isScalar {
+			ok = r.bad(at, nil, "must be a string, a number, true or false")
+			continue
+		}
+		expanded, err := r.expand(s)
+		if err == nil && strings.IndexByte(expanded, 0) >= 0 {
+			err = fmt.Errorf("must not contain a NUL byte")
+		}
+		if err != nil {
+			ok = r.bad(at, nil, err.Error())
+			continue
+		}
+		out[name] = expanded
+	}
+	return out, ok
+}
+
+func envValue(v any) (string, bool) {
+	switch v := v.(type) {
+	case text:
+		if s, ok := tomlValue(string(v)); ok {
+			if s, ok := s.(string); ok {
+				return s, true
+			}
+		}
+		return string(v), true
+	case string:
+		return v, true
+	case bool, int64:
+		return fmt.Sprint(v), true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	default:
+		return "", false
+	}
+}
+
+func envNameRule(name string) string {
+	if name == "" || strings.ContainsAny(name, "=\x00") {
+		return `the name of a variable must not be empty or contain "=" or a NUL byte`
+	}
+	return ""
+}
+
+// parseOptions takes any table whose values a handler can get by JSON.
+func (r *reader) parseOptions(at string, raw any) (any, bool) {
+	given, ok := raw.(map[string]any)
+	if !ok {
+		return nil, r.bad(at, raw, "must be a table")
+	}
+	v, bad := plainValue(given)
+	if bad != nil {
+		return nil, r.bad(at, bad, "must not contain a number that is not finite")
+	}
+	return v, true
+}
+
+// plainValue resolves texts inside v; bad is a value that cannot be encoded.
+func plainValue(v any) (plain, bad any) {
+	switch v := v.(type) {
+	case text:
+		if t, ok := tomlValue(string(v)); ok {
+			return plainValue(t)
+		}
+		return string(v), nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, v
+		}
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			if out[i], bad = plainValue(v[i]); bad != nil {
+				return nil, bad
+			}
+		}
+		return out, nil
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			if out[k], bad = plainValue(e); bad != nil {
+				return nil, bad
+			}
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+func (r *reader) parseRlimits(at string, raw any) (any, bool) {
+	given, ok := raw.(map[string]any)
+	if !ok {
+		return nil, r.bad(at, raw, "must be a table of limits")
+	}
+	resources := rlimitResources()
+	out := make(map[string]Rlimit, len(given))
+	for name, value := range given {
+		resource, known := resources[name]
+		if !known {
+			names := slices.Sorted(maps.Keys(resources))
+			r.problems = append(r.problems, Problem{Key: join(at, name), Rule: "unknown resource limit on this platform", Nearest: nearest(name, names)})
+			ok = false
+			continue
+		}
+		soft, hard, rule := parseRlimit(value)
+		if rule != "" {
+			ok = r.bad(join(at, name), value, rule)
+			continue
+		}
+		out[name] = Rlimit{Name: name, Resource: resource, Soft: soft, Hard: hard}
+	}
+	return out, ok
+}
+
+func parseRlimit(v any) (soft, hard uint64, rule string) {
+	rule = `must be a number from 0, "unlimited", or "SOFT:HARD" of them, soft at most hard`
+	if n, ok := v.(int64); ok && n >= 0 {
+		return uint64(n), uint64(n), ""
+	}
+	s, ok := v.(string)
+	if t, isText := v.(text); isText {
+		s, ok = string(t), true
+	}
+	if !ok {
+		return 0, 0, rule
+	}
+	first, second, two := strings.Cut(strings.Trim(s, `"`), ":")
+	soft, okSoft := rlimitNumber(first)
+	hard, okHard := soft, true
+	if two {
+		hard, okHard = rlimitNumber(second)
+	}
+	if !okSoft || !okHard || soft > hard {
+		return 0, 0, rule
+	}
+	return soft, hard, ""
+}
+
+func rlimitNumber(s string) (uint64, bool) {
+	if s == "unlimited" {
+		return RlimInfinity, true
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	return n, err == nil
+}

@@ -1,0 +1,46 @@
+package config
+
+import "strings"
+
+// notYet lists keys that the schema knows and nothing acts on so far. To set one to
+// anything but its default is refused, because a setting that has no effect is worse
+// than an error. "*" stands for one step of a dotted key.
+func notYet() []string {
+	return []string{
+		"server.reuse_port",
+		"worker.request_timeout",
+		"worker.max_requests",
+		"worker.max_requests_jitter",
+		"worker.max_memory",
+		"worker.max_lifetime",
+		"worker.max_lifetime_jitter",
+		"worker.watch",
+		"worker.http.*",
+		"companion.*.max_memory",
+		"companion.*.max_lifetime",
+		"companion.*.max_lifetime_jitter",
+		"companion.*.on_reload",
+		"companion_defaults.max_memory",
+		"companion_defaults.max_lifetime",
+		"companion_defaults.max_lifetime_jitter",
+		"companion_defaults.on_reload",
+		"log.access",
+		"admin.*",
+		"hooks.*",
+	}
+}
+
+// matchKey reports whether a dotted key fits a pattern of notYet.
+func matchKey(pattern, key string) bool {
+	for {
+		p, pRest, pMore := strings.Cut(pattern, ".")
+		k, kRest, kMore := strings.Cut(key, ".")
+		if p != "*" && p != k || pMore != kMore {
+			return false
+		}
+		if !pMore {
+			return true
+		}
+		pattern, key = pRest, kRest
+	}
+}
