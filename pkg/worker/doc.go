@@ -1,0 +1,50 @@
+// Package worker is what runs inside a Go handler worker: it serves HTTP on the
+// sockets that the process inherited, tells its supervisor that it is ready and
+// alive, and drains without losing a request.
+//
+// [Run] is the whole life of such a process:
+//
+//	         sockets, TLS, factory ok          stop signal, ctx done
+//	booting ──────────────────────────▶ serving ───────────────────▶ draining ──▶ exit 0
+//	   │                                   │                            │
+//	   │ set-up failed: exit 3             │ SIGINT, SIGQUIT            │ SIGINT, SIGQUIT
+//	   │ factory failed: exit 4            ▼                            ▼
+//	   │ stop signal: exit 0            exit 0                       exit 0
+//
+// READY=1 is sent on entering serving, when the accept loop of every socket
+// runs; WATCHDOG=1 from then on until the end; STOPPING=1 on entering draining.
+//
+// # Drain
+//
+// Reload, recycling, scaling down and stopping are one path:
+//
+//  1. Connections that wait in the kernel's queue are accepted, then this
+//     process's descriptor of the socket is closed. It is never shut down:
+//     shutdown(2) would end the socket for the workers that share it.
+//  2. Every answer says "Connection: close"; HTTP/2 connections get GOAWAY. A
+//     client learns from an answer, never from a broken connection.
+//  3. A connection that waits for a request is closed when it has waited for
+//     the drain delay: counted from the stop signal, or from its last answer if
+//     that came later and did not yet say that the connection closes.
+//  4. Running requests have until the graceful timeout.
+//
+// The process ends as soon as no connection is left, whichever step it is in.
+//
+// Invariants:
+//   - A connection from which a byte of a request was read is closed by the
+//     server after the answer, never by the drain.
+//   - The drain looks into the socket a last time before it closes a waiting
+//     connection. What is left is the time that a request needs on the wire;
+//     HTTP/1.1 has no answer to that but a drain delay above the clients' pauses.
+//   - Nothing stands between the server and the handler that is not configured:
+//     without an access record and a request timeout a handler gets the
+//     ResponseWriter of net/http itself, and no request allocates here.
+//
+// # SIGABRT
+//
+// The heartbeat enforcer sends SIGABRT to a worker that is silent, and a process
+// whose scheduler is stuck runs no signal handler written in Go. So SIGABRT is
+// left to the Go runtime, which prints the stacks of all goroutines from the
+// signal handler itself and, set to "crash" by Run, dies by SIGABRT. The same
+// setting makes a panic outside of any request end the process by SIGABRT.
+package worker

@@ -1,0 +1,521 @@
+package worker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// strictClient posts over keep-alive connections and never retries: a
+// connection that breaks is a failed request.
+type strictClient struct {
+	addr string
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (c *strictClient) post(body string) error {
+	if c.conn == nil {
+		conn, err := net.Dial("tcp", c.addr)
+		if err != nil {
+			return err
+		}
+		c.conn, c.r = conn, bufio.NewReader(conn)
+	}
+	if _, err := fmt.Fprintf(c.conn, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || string(got) != body {
+		return fmt.Errorf("answer %d %q: %v", resp.StatusCode, got, err)
+	}
+	if resp.Close {
+		c.close()
+	}
+	return nil
+}
+
+func (c *strictClient) close() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
+func TestRollingReplacementLosesNoKeepAlivePost(t *testing.T) {
+	const clients, posts = 16, 20_000
+	l := listen(t)
+	spec := testSpec()
+	worker := startWorker(t, spec, Hello, Options{}, share(t, l))
+
+	var done, failed, left atomic.Int64
+	left.Store(posts)
+	var load sync.WaitGroup
+	for range clients {
+		load.Go(func() {
+			c := &strictClient{addr: l.Addr().String()}
+			defer c.close()
+			for left.Add(-1) >= 0 {
+				if err := c.post("body"); err != nil {
+					failed.Add(1)
+					t.Error(err)
+					c.close()
+				}
+				done.Add(1)
+			}
+		})
+	}
+	rounds := 0
+	for left.Load() > 0 {
+		next := startWorker(t, spec, Hello, Options{}, share(t, l))
+		worker.stop()
+		worker.wantExit(t, 0)
+		worker = next
+		rounds++
+	}
+	load.Wait()
+	if done.Load() != posts || failed.Load() != 0 || rounds < 2 {
+		t.Fatalf("%d of %d posts done, %d failed, %d rounds", done.Load(), posts, failed.Load(), rounds)
+	}
+	t.Logf("%d posts over %d replacements", posts, rounds)
+}
+
+func TestDrainAcceptsWhatTheKernelHasQueued(t *testing.T) {
+	const waiting = 50
+	l := listen(t)
+	l2 := share(t, l)
+	// The connections and their requests are in the queue before the worker is,
+	// and the stop signal comes with READY=1.
+	var conns []net.Conn
+	for range waiting {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		conns = append(conns, c)
+	}
+	l.Close() // the worker is the only holder
+	w := launch(testSpec(), Hello, Options{}, l2)
+	w.stopWhenReady(t)
+	for i, c := range conns {
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		resp.Body.Close()
+	}
+	closeConns(conns)
+	w.wantExit(t, 0)
+}
+
+func (w *running) stopWhenReady(t testing.TB) { w.await(t, "READY=1"); w.stop() }
+
+func closeConns(conns []net.Conn) {
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+func TestReleasedListenerReturnsTheWholeQueueAndNothingMore(t *testing.T) {
+	base := listen(t)
+	table := newConnTable()
+	l := &listener{Listener: base, table: table, accepting: func() {}}
+	for range 20 {
+		c, err := net.Dial("tcp", base.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	l.release()
+	for i := range 20 {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		defer c.Close()
+	}
+	if _, err := l.Accept(); err != net.ErrClosed {
+		t.Fatalf("empty queue: %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestDrainWithoutConnectionsDoesNotWait(t *testing.T) {
+	spec := testSpec()
+	spec.DrainDelay = time.Hour
+	w := startWorker(t, spec, Hello, Options{}, listen(t))
+	w.stop()
+	w.wantExit(t, 0)
+}
+
+func TestDrainAnswersIdleConnectionWithClose(t *testing.T) {
+	spec := testSpec()
+	spec.DrainDelay = time.Hour
+	l := listen(t)
+	w := startWorker(t, spec, Hello, Options{}, l)
+	c := &strictClient{addr: l.Addr().String()}
+	defer c.close()
+	if err := c.post("before"); err != nil || c.conn == nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	w.await(t, "STOPPING=1")
+	if err := c.post("while draining"); err != nil {
+		t.Fatal(err)
+	}
+	if c.conn != nil {
+		t.Fatal("the answer did not say Connection: close")
+	}
+	w.wantExit(t, 0)
+}
+
+func TestDrainLetsARunningRequestEnd(t *testing.T) {
+	entered, proceed := make(chan struct{}), make(chan struct{})
+	spec := testSpec()
+	spec.DrainDelay = 0
+	l := listen(t)
+	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-proceed
+		io.Copy(w, r.Body)
+	})), Options{}, l)
+	result := make(chan error, 1)
+	go func() {
+		c := &strictClient{addr: l.Addr().String()}
+		defer c.close()
+		result <- c.post("slow")
+	}()
+	<-entered
+	w.stop()
+	w.await(t, "STOPPING=1")
+	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		c.Close() // accepted while releasing
+	}
+	w.stop() // a second signal is harmless
+	close(proceed)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	w.wantExit(t, 0)
+}
+
+func TestQuickStopCutsARunningRequest(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT} {
+		entered := make(chan struct{})
+		l := listen(t)
+		w := startWorker(t, testSpec(), serveHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(entered)
+			<-r.Context().Done()
+		})), Options{}, l)
+		result := make(chan error, 1)
+		go func() {
+			c := &strictClient{addr: l.Addr().String()}
+			defer c.close()
+			result <- c.post("")
+		}()
+		<-entered
+		w.stop()
+		w.await(t, "STOPPING=1")
+		w.signals <- sig
+		w.wantExit(t, 0)
+		if err := <-result; err == nil {
+			t.Fatal("the request was answered")
+		}
+	}
+}
+
+func TestGracefulTimeoutCutsWhatStillRuns(t *testing.T) {
+	spec := testSpec()
+	spec.GracefulTimeout = 50 * time.Millisecond
+	l, log := listen(t), new(lines)
+	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+	})), Options{Logger: jsonLogger(log)}, l)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.stop()
+	w.wantExit(t, 0)
+	if !strings.Contains(log.String(), "graceful_timeout ran out") {
+		t.Fatalf("log: %s", log)
+	}
+}
+
+// pipeListener hands out net.Pipe connections, which a synctest bubble can hold.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	quit  chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), quit: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.quit:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.quit) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+func (l *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
+}
+
+func get(t *testing.T, c net.Conn, r *bufio.Reader) *http.Response {
+	t.Helper()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	return resp
+}
+
+func TestIdleConnectionIsClosedExactlyAtTheEndOfTheDrainDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := testSpec()
+		spec.DrainDelay = time.Second
+		l := newPipeListener()
+		w := startWorker(t, spec, Hello, Options{}, l)
+		idle := l.dial()
+		defer idle.Close()
+		r := bufio.NewReader(idle)
+		get(t, idle, r)
+		unused := l.dial() // a connection that never sent anything
+		defer unused.Close()
+		synctest.Wait()
+		w.stop()
+		synctest.Wait()
+		time.Sleep(time.Second - time.Nanosecond)
+		synctest.Wait()
+		select {
+		case code := <-w.exit:
+			t.Fatalf("ended early with %d", code)
+		default:
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		select {
+		case code := <-w.exit:
+			if code != 0 {
+				t.Fatalf("exit code %d", code)
+			}
+		default:
+			t.Fatal("did not end with the drain delay")
+		}
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Fatalf("idle connection: %v", err)
+		}
+	})
+}
+
+func TestConnectionThatWasPromisedKeepAliveGetsAFullDrainDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := testSpec()
+		spec.DrainDelay = time.Second
+		l := newPipeListener()
+		slow := true
+		w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if slow {
+				slow = false
+				w.WriteHeader(200) // the header is decided before the drain
+				time.Sleep(10 * time.Second)
+			}
+		})), Options{}, l)
+		c := l.dial()
+		defer c.Close()
+		r := bufio.NewReader(c)
+		go func() { synctest.Wait(); w.stop() }()
+		if resp := get(t, c, r); resp.Close {
+			t.Fatal("the answer to a request from before the drain already closes: the test proves nothing")
+		}
+		time.Sleep(time.Second - time.Millisecond)
+		if resp := get(t, c, r); !resp.Close {
+			t.Fatal("the answer while draining does not close")
+		}
+		w.wantExit(t, 0)
+	})
+}
+
+func TestHeartbeatContinuesThroughTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := testSpec()
+		spec.HeartbeatInterval, spec.DrainDelay = time.Second, 10*time.Second
+		l := newPipeListener()
+		w := startWorker(t, spec, Hello, Options{}, l)
+		c := l.dial()
+		defer c.Close()
+		get(t, c, bufio.NewReader(c))
+		time.Sleep(5500 * time.Millisecond)
+		w.stop()
+		w.wantExit(t, 0)
+		beats := 0
+		for len(w.messages) > 0 {
+			if <-w.messages == "WATCHDOG=1" {
+				beats++
+			}
+		}
+		if beats != 16 { // at 0 s, 1 s … 15 s
+			t.Fatalf("%d beats", beats)
+		}
+	})
+}
+
+func TestHTTP2DrainSendsGoAwayAndLosesNothing(t *testing.T) {
+	l := listen(t)
+	spec := testSpec()
+	first := startWorker(t, spec, Hello, Options{}, share(t, l))
+	client := httpClient(t, (*http.Protocols).SetUnencryptedHTTP2)
+	url := "http://" + l.Addr().String() + "/echo"
+	post := func() error {
+		resp, err := client.Post(url, "text/plain", bytes.NewReader([]byte("body")))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "body" || resp.ProtoMajor != 2 {
+			return fmt.Errorf("%s %q %v", resp.Proto, got, err)
+		}
+		return nil
+	}
+	var load sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	var done atomic.Int64
+	for range 8 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if err := post(); err != nil {
+					t.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	worker := first
+	for range 3 {
+		next := startWorker(t, spec, Hello, Options{}, share(t, l))
+		worker.stop()
+		worker.wantExit(t, 0)
+		worker = next
+	}
+	cancel()
+	load.Wait()
+	t.Logf("%d posts", done.Load())
+}
+
+func TestIdleHTTP2ConnectionGetsGoAwayAtOnce(t *testing.T) {
+	spec := testSpec()
+	spec.DrainDelay = time.Hour // GOAWAY, not the drain delay, ends it
+	l := listen(t)
+	w := startWorker(t, spec, Hello, Options{}, l)
+	client := httpClient(t, (*http.Protocols).SetUnencryptedHTTP2)
+	resp, err := client.Get("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	w.stop()
+	w.wantExit(t, 0)
+}
+
+func TestHijackedConnectionIsWaitedFor(t *testing.T) {
+	l := listen(t)
+	spec := testSpec()
+	spec.DrainDelay = 0
+	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, _ := rw.ReadString('\n')
+		io.WriteString(c, line)
+	})), Options{}, l)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	r := bufio.NewReader(c)
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	w.stop()
+	w.await(t, "STOPPING=1")
+	io.WriteString(c, "still here\n")
+	if line, err := r.ReadString('\n'); err != nil || line != "still here\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	w.wantExit(t, 0)
+}
+
+func TestExpireSparesAConnectionWithQueuedBytes(t *testing.T) {
+	l := listen(t)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := newConnTable()
+	c := table.add(nc, nil)
+	io.WriteString(client, "G")
+	var b [1]byte
+	for !hasBytes(nc) { // the loopback delivers
+	}
+	c.expire()
+	if _, err := c.Read(b[:]); err != nil || c.state.Load() != busy {
+		t.Fatalf("the request was cut off: %v", err)
+	}
+	c.expire()
+	io.WriteString(client, "E")
+	if _, err := c.Read(b[:]); err != nil {
+		t.Fatalf("a busy connection was closed: %v", err)
+	}
+	table.follow(c, http.StateIdle)
+	c.expire()
+	if _, err := c.Read(b[:]); err == nil {
+		t.Fatal("a waiting connection was not closed")
+	}
+	if table.len() != 0 {
+		t.Fatal("the table still has it")
+	}
+}

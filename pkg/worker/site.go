@@ -1,0 +1,160 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// site is the way of a request to the handler. It is one function with branches
+// instead of a chain of handlers, so that what is not configured costs a
+// comparison.
+type site struct {
+	handler http.Handler // set before the first request
+
+	table      *connTable
+	forwarding forwarding
+	log        *slog.Logger
+	access     *accessLog    // nil: off
+	timeout    time.Duration // 0 = off
+	maxBody    int64         // 0 = no limit
+
+	maxRequests int64 // 0 = off
+	requests    atomic.Int64
+	recycle     chan<- struct{}
+}
+
+func newSite(spec Spec, opts Options, trusted trustedProxies, table *connTable, recycle chan<- struct{}) (*site, error) {
+	s := &site{
+		table:       table,
+		log:         opts.Logger,
+		timeout:     spec.RequestTimeout,
+		maxBody:     spec.HTTP.MaxBody,
+		maxRequests: int64(spec.MaxRequests),
+		recycle:     recycle,
+	}
+	switch spec.Access {
+	case "", "off":
+	case "record":
+		s.access = &accessLog{log: opts.Logger}
+	case "combined":
+		s.access = &accessLog{out: opts.Stdout}
+	default:
+		return nil, fmt.Errorf("cannot set up log.access: %q: must be off, record or combined", spec.Access)
+	}
+	s.forwarding = forwarding{trusted: trusted, requestID: s.access != nil}
+	return s, nil
+}
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.maxRequests > 0 && s.requests.Add(1) == s.maxRequests {
+		s.recycle <- struct{}{} // capacity 1, sent to once
+	}
+	if s.table.draining.Load() && r.Header["Upgrade"] == nil {
+		// HTTP/2 turns this into GOAWAY. A protocol switch owns the header.
+		w.Header().Set("Connection", "close")
+	}
+	r = s.forwarding.apply(r)
+	handler := s.handler
+	if s.maxBody > 0 && r.Body != http.NoBody {
+		if r.ContentLength > s.maxBody {
+			handler = http.HandlerFunc(refuseBody)
+		}
+		// With the server's own w: it closes the connection when the limit is hit.
+		r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
+	}
+	if s.access == nil && s.timeout == 0 && r.ProtoMajor == 1 {
+		s.serveBare(w, r, handler)
+		return
+	}
+	s.serveRecorded(w, r, handler)
+}
+
+func refuseBody(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
+}
+
+// bodyTooLarge reports whether reading a request body failed for max_body.
+func bodyTooLarge(err error) bool {
+	var tooLarge *http.MaxBytesError
+	return errors.As(err, &tooLarge)
+}
+
+func (s *site) serveBare(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(w, r, v, headerUnsent(w))
+		}
+	}()
+	handler.ServeHTTP(w, r)
+}
+
+// serveRecorded is for whoever must know what was answered: the access record,
+// the request timeout, and HTTP/2, where headerUnsent has nothing to ask.
+func (s *site) serveRecorded(w http.ResponseWriter, r *http.Request, handler http.Handler) {
+	rec := &recorder{ResponseWriter: w, draining: &s.table.draining, http1: r.ProtoMajor == 1}
+	if s.access != nil {
+		start := time.Now()
+		id := requestID(r)
+		w.Header().Set(requestIDHeader, id)
+		defer func() { s.access.record(r, rec, id, start) }()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			rec.aborted = true
+			s.panicked(rec, r, v, !rec.sent())
+			rec.aborted = false
+		}
+	}()
+	if s.timeout > 0 {
+		s.serveTimed(rec, r, handler)
+		return
+	}
+	handler.ServeHTTP(rec, r)
+}
+
+// panicked answers 500 if nothing was sent yet, else it breaks the connection,
+// so that the client does not take half an answer for a whole one.
+func (s *site) panicked(w http.ResponseWriter, r *http.Request, v any, unsent bool) {
+	if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares the value too
+		panic(v)
+	}
+	s.log.Error("panic in a request", "event", "request.panic", "panic", fmt.Sprint(v),
+		"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "stack", string(debug.Stack()))
+	if !unsent {
+		panic(http.ErrAbortHandler)
+	}
+	clearContent(w.Header())
+	w.Header().Set("Connection", "close")
+	http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+}
+
+// clearContent removes what a handler said about an answer that another one
+// replaces.
+func clearContent(h http.Header) {
+	for _, k := range []string{"Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Cache-Control", "Trailer", "Transfer-Encoding"} {
+		h.Del(k)
+	}
+}
+
+// headerUnsent asks the HTTP/1 server's own ResponseWriter whether the header
+// was sent. It has no method for that, but a body limit that is hit announces
+// "Connection: close" in the header if and only if that still has an effect
+// (http.MaxBytesReader). The connection is to be closed after a panic anyway.
+// Should a later Go do otherwise, the answer is "sent", and the connection breaks.
+func headerUnsent(w http.ResponseWriter) bool {
+	w.Header().Del("Connection")
+	body := http.MaxBytesReader(w, readCloser{strings.NewReader("x")}, 0)
+	_, _ = body.Read(make([]byte, 1))
+	return w.Header().Get("Connection") == "close"
+}
+
+type readCloser struct{ *strings.Reader }
+
+func (readCloser) Close() error { return nil }
