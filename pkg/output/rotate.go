@@ -36,8 +36,8 @@ func (f *File) rotate(now time.Time) bool {
 	return false
 }
 
-// shift renames every backup to the next number, oldest first, so that a crash
-// in between leaves a gap and never two files of one number.
+// shift renames the backups up to the first free number, oldest first, so that
+// a crash in between leaves a gap and never two files of one number.
 func (f *File) shift() error {
 	if f.Backups <= 0 {
 		if err := f.file.Truncate(0); err != nil {
@@ -46,14 +46,20 @@ func (f *File) shift() error {
 		f.size, f.torn = 0, false
 		return nil
 	}
-	// The oldest goes, and what a larger number of backups has left behind.
-	for i := f.Backups; ; i++ {
-		plain, packed := os.Remove(f.backup(i)), os.Remove(f.backup(i)+gzipSuffix)
-		if i > f.Backups && plain != nil && packed != nil {
-			break
-		}
+	free := 1
+	for free <= f.Backups && f.exists(free) {
+		free++
 	}
-	for i := f.Backups - 1; i > 0; i-- {
+	if free > f.Backups {
+		// The oldest goes, and what a larger number of backups has left behind.
+		for i := f.Backups; f.exists(i); i++ {
+			if err := f.remove(i); err != nil {
+				return rotateError(f.Path, err)
+			}
+		}
+		free = f.Backups
+	}
+	for i := free - 1; i > 0; i-- {
 		for _, suffix := range []string{"", gzipSuffix} {
 			err := os.Rename(f.backup(i)+suffix, f.backup(i+1)+suffix)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -69,10 +75,23 @@ func (f *File) shift() error {
 	return f.open()
 }
 
-func rotateError(path string, err error) error {
-	var link *os.LinkError
-	if errors.As(err, &link) {
-		err = link.Err
+// exists says whether there is an i-th backup, compressed or not.
+func (f *File) exists(i int) bool {
+	_, plain := os.Lstat(f.backup(i))
+	_, packed := os.Lstat(f.backup(i) + gzipSuffix)
+	return plain == nil || packed == nil
+}
+
+func (f *File) remove(i int) error {
+	for _, suffix := range []string{"", gzipSuffix} {
+		if err := os.Remove(f.backup(i) + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
+	return nil
+}
+
+// rotateError names the backup that stands in the way.
+func rotateError(path string, err error) error {
 	return fmt.Errorf("cannot rotate output file %s: %w", path, err)
 }
