@@ -37,7 +37,9 @@ func (c *Companion) Describe(now time.Time) {
 		c.Description = c.LastExit.Sentence()
 	case Stopped:
 		c.Description = "stopped manually"
-		if c.LastExit == nil && c.Exits == 0 {
+		if c.Desired == Up {
+			c.Description = "waiting for the manager"
+		} else if c.LastExit == nil && c.Exits == 0 {
 			c.Description = "not started"
 		}
 	}

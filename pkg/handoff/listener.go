@@ -24,7 +24,8 @@ type Listener struct {
 	file inode  // what path was when it was bound or taken over
 }
 
-// inode identifies a file whatever its name.
+// inode identifies a file whatever its name, as long as somebody has it open:
+// file systems use the numbers of deleted files again at once.
 type inode struct {
 	dev, ino uint64
 }
@@ -239,10 +240,15 @@ func (l *Listener) Close() error {
 }
 
 // Unlink removes the path of a unix socket that gofork bound, if it still is that
-// socket; a successor may have put its own there. It does nothing for others.
+// socket; a successor may have put its own there. It does nothing for others. It
+// must come before Close: an open socket keeps its inode number from being given
+// to the successor's file, which is how the two are told apart.
 func (l *Listener) Unlink() error {
 	if l.path == "" {
 		return nil
+	}
+	if l.fd < 0 {
+		return fmt.Errorf("cannot remove %s: %w", l.path, net.ErrClosed)
 	}
 	if now, isSocket, err := stat(l.path); err != nil || !isSocket || now != l.file {
 		return nil

@@ -63,14 +63,14 @@ func listenNotify(path string) (*Receiver, error) {
 	}
 	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	if err != nil {
-		r.file.Close()
 		r.unlink()
+		r.file.Close()
 		return nil, err
 	}
 	conn, err := r.file.SyscallConn()
 	if err != nil {
-		r.file.Close()
 		r.unlink()
+		r.file.Close()
 		return nil, err
 	}
 	go func() {
@@ -122,9 +122,9 @@ func (r *Receiver) Close() error {
 	}
 	r.fd = -1 // Take uses it no more: the number is free once the file is closed
 	r.mu.Unlock()
+	r.unlink() // while the open socket still tells its file from a successor's
 	err := r.file.Close()
 	<-r.done
-	r.unlink()
 	return err
 }
 

@@ -35,3 +35,13 @@ func settle(path string, mode fs.FileMode) (inode, error) {
 	// fchmod refuses O_PATH descriptors; the magic link leads to the same inode.
 	return id, chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
+
+// pin keeps the inode that path names now from being freed, and its number from
+// being used again, until it is released.
+func pin(path string) (release func()) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return func() {}
+	}
+	return func() { unix.Close(fd) }
+}

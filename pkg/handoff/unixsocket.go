@@ -73,6 +73,7 @@ func bindUnix(path string, kind int, mode fs.FileMode) (int, inode, error) {
 // follows a symbolic link and never removes anything but a socket; one that
 // somebody still has open is in use.
 func removeStale(path string, kind int) error {
+	defer pin(path)()
 	before, isSocket, err := stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

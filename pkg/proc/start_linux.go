@@ -14,7 +14,7 @@ import (
 
 // self is the running executable, whatever became of its file: replaced,
 // deleted, or out of the reach of the child's user.
-const self = "/proc/self/exe"
+const self = Self
 
 func sysProcAttr(c Command) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{

@@ -1,0 +1,238 @@
+package arbiter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/handoff"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// Options is what an arbiter is given by its process.
+type Options struct {
+	Config  *config.Config
+	Version string
+	System  proc.System
+	Logger  *slog.Logger
+	// Terminal is where captured lines go behind a prefix when people read along;
+	// nil: they become records.
+	Terminal io.Writer
+	Reopen   func()   // reopens the log file
+	Environ  []string // gofork's own
+	Self     string   // path of this binary, for handler workers and the manager
+	PID      int
+	UID      uint32
+	Signals  <-chan os.Signal
+	Random   func() float64 // 0 … 1
+	Systemd  string         // NOTIFY_SOCKET of the supervisor above; "" = none
+
+	// HandlerSpec and ManagerSpec encode what a handler worker and the manager
+	// read from their environment; who runs in them knows the form.
+	HandlerSpec func(c *config.Config, slot, generation int) (string, error)
+	ManagerSpec func(c *config.Config, notifyPath string) (string, error)
+}
+
+// Bind attempts, as gunicorn makes them: a predecessor may need a moment to go.
+const (
+	bindTries = 5
+	bindDelay = time.Second
+)
+
+// Run serves until it was told to stop, and returns the exit code of gofork
+// serve. It must be called on the goroutine that is locked to the main thread
+// (see package proc). When it returns, nothing that it started is alive.
+func Run(o Options) (code int) {
+	l := newLoop(o)
+	defer func() {
+		if p := recover(); p != nil {
+			l.Logger.Error("arbiter panicked: stopping everything", "panic", p, "stack", string(debug.Stack()))
+			proc.EndDescendants(l.System, quickWindow)
+			code = codeRuntimeFailure
+		}
+	}()
+	return l.serve()
+}
+
+func newLoop(o Options) *loop {
+	l := &loop{
+		Options: o, env: launch.NewEnvironment(o.Environ), outputs: launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
+		streams: map[int]*launch.Streams{}, ids: map[int]id{}, pids: map[id]int{},
+		adopted: map[int]bool{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
+		events: newHub(), timer: time.NewTimer(time.Hour),
+	}
+	l.timer.Stop()
+	return l
+}
+
+// serve is the order of things from the first record to the last.
+func (l *loop) serve() int {
+	cfg := l.Config
+	started := time.Now()
+	l.log(record{slog.LevelInfo, "server.starting", "starting gofork", []slog.Attr{
+		slog.String("name", cfg.Name), slog.String("version", l.Version), slog.Int("pid", l.PID),
+		slog.Duration("stop_budget", cfg.StopBudget()), slog.String("config", cfg.Path)}})
+	for _, w := range cfg.Warnings {
+		l.Logger.Warn(w)
+	}
+	if err := takePidfile(cfg.Server.Pidfile, l.PID); err != nil {
+		l.Logger.Error(err.Error())
+		return codeRuntimeFailure
+	}
+	defer dropPidfile(cfg.Server.Pidfile, l.PID)
+	if code, ok := l.bind(); !ok {
+		return code
+	}
+	defer l.closeListeners()
+
+	place := preparePlace(cfg, l.PID, l.Logger)
+	l.openNotify(place)
+	defer l.closeNotify()
+
+	requests := make(chan request)
+	l.requests = requests
+	ended := make(chan struct{})
+	stopControl := l.serveControl(place, &backend{requests: requests, ended: ended, events: l.events})
+
+	var addresses []string
+	for _, s := range l.listeners {
+		addresses = append(addresses, s.Addr())
+	}
+	l.core = newCore(cfg, addresses, started, l.Random)
+	l.run()
+	close(ended)
+	stopControl()
+	for _, s := range l.streams {
+		s.Close(l.Logger)
+	}
+	l.log(record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
+		slog.Int("code", l.code), slog.Duration("uptime", time.Since(started))}})
+	return l.code
+}
+
+// bind opens the listening sockets: taken over from systemd when there are any,
+// else those of the configuration. A taken address is tried again for a while; a
+// stop signal ends that.
+func (l *loop) bind() (code int, ok bool) {
+	cfg := l.Config
+	if cfg.Worker == nil {
+		return 0, true
+	}
+	inherited, err := handoff.FromSystemd(l.Environ)
+	if err != nil {
+		l.Logger.Error(err.Error())
+		return codeRuntimeFailure, false
+	}
+	if l.listeners = inherited; len(inherited) == 0 {
+		if code, ok := l.bindAll(); !ok {
+			l.closeListeners()
+			return code, false
+		}
+	}
+	for _, s := range l.listeners {
+		l.log(record{slog.LevelInfo, "server.listening", "listening at", []slog.Attr{slog.String("address", s.Addr())}})
+	}
+	return 0, true
+}
+
+func (l *loop) bindAll() (code int, ok bool) {
+	server := l.Config.Server
+	options := handoff.Options{Backlog: server.Backlog, UnixMode: server.UnixSocketMode}
+	for _, address := range server.Bind {
+		for try := 1; ; try++ {
+			s, err := handoff.Listen(background, address, options)
+			if err == nil {
+				l.listeners = append(l.listeners, s)
+				break
+			}
+			if !errors.Is(err, syscall.EADDRINUSE) || try == bindTries {
+				l.Logger.Error(err.Error())
+				return codeRuntimeFailure, false
+			}
+			l.Logger.Warn(err.Error(), "retry_in", bindDelay)
+			if l.stopWithin(bindDelay) {
+				return 0, false
+			}
+		}
+	}
+	return 0, true
+}
+
+// stopWithin waits and says whether a stop signal came meanwhile.
+func (l *loop) stopWithin(d time.Duration) bool {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	for {
+		select {
+		case s := <-l.Signals:
+			if s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGQUIT {
+				return true
+			}
+		case <-wait.C:
+			return false
+		}
+	}
+}
+
+// serveControl answers on the control socket until the returned function is
+// called. Without a socket gofork runs on: it can still be told by signals.
+func (l *loop) serveControl(p place, b control.Backend) (stop func()) {
+	socket, err := p.controlSocket(l.Config)
+	if err != nil {
+		l.Logger.Warn("no control socket: status and the other commands will not reach this gofork", "error", err.Error())
+		return func() {}
+	}
+	ln, err := socket.Listener()
+	if err != nil {
+		l.Logger.Warn("no control socket", "error", err.Error())
+		_ = socket.Close()
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(background)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		err := control.Serve(ctx, ln, b, control.Options{SelfUID: l.UID, AllowUIDs: l.Config.Control.AllowUIDs, Logger: l.Logger})
+		if err != nil {
+			l.Logger.Error("control socket failed", "error", err.Error())
+		}
+	})
+	return func() {
+		cancel()
+		serving.Wait()
+		if err := errors.Join(socket.Unlink(), socket.Close()); err != nil {
+			l.Logger.Warn("cannot remove the control socket", "error", err.Error())
+		}
+	}
+}
+
+// openNotify opens the socket on which workers report, and chooses the manager's.
+func (l *loop) openNotify(p place) {
+	stem := p.stem(l.Config.Name + "." + strconv.Itoa(l.PID))
+	l.notifyAt, l.managerAt = stem+".notify", stem+".manager.notify"
+	r, err := handoff.ListenNotify(l.notifyAt)
+	if err != nil {
+		l.Logger.Warn("workers cannot report readiness and heartbeats", "error", err.Error())
+		return
+	}
+	l.notify = r
+}
+
+func (l *loop) closeNotify() {
+	if l.notify != nil {
+		if err := l.notify.Close(); err != nil {
+			l.Logger.Warn("cannot close the notify socket", "error", err.Error())
+		}
+	}
+	// A manager that was killed left its own behind.
+	_ = handoff.RemoveStale(l.managerAt)
+}

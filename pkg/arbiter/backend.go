@@ -1,0 +1,144 @@
+package arbiter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/link"
+)
+
+// backend answers control requests by asking the loop: every question is an
+// event, so that what it sees is one consistent picture.
+type backend struct {
+	control.Unsupported
+	requests chan<- request
+	ended    <-chan struct{} // closed when the loop takes no more
+	events   *hub
+}
+
+var errEnded = errors.New("gofork has stopped")
+
+// ask puts an event to the loop and waits for its reply. When ctx ends first the
+// work goes on and its outcome goes nowhere.
+func (b *backend) ask(ctx context.Context, question func(token uint64) event) (any, error) {
+	answer := make(chan any, 1)
+	if err := b.put(ctx, request{ask: question, reply: answer}); err != nil {
+		return nil, err
+	}
+	select {
+	case v := <-answer:
+		return v, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-b.ended:
+		return nil, errEnded
+	}
+}
+
+// Status implements control.Backend.
+func (b *backend) Status(ctx context.Context) (*control.Status, error) {
+	v, err := b.ask(ctx, func(token uint64) event { return statusAsked{token: token} })
+	if err != nil {
+		return nil, err
+	}
+	return v.(*control.Status), nil
+}
+
+// Stop implements control.Backend.
+func (b *backend) Stop(ctx context.Context, r control.StopRequest) error {
+	_, err := b.ask(ctx, func(token uint64) event { return stopAsked{by: "request", quick: r.Quick, token: token} })
+	return err
+}
+
+// Act implements control.Backend.
+func (b *backend) Act(ctx context.Context, a control.Action) ([]control.Companion, error) {
+	act := link.Act{Op: a.Op, Name: a.Name, Instance: a.Instance, Wait: a.Wait}
+	if a.Op == control.OpSignal {
+		sig, err := config.ParseSignal(a.Signal)
+		if err != nil {
+			return nil, control.Errorf(400, control.CodeBadRequest, "cannot signal %s: %v", a.Target(), err)
+		}
+		act.Signal = sig
+	}
+	v, err := b.ask(ctx, func(token uint64) event { return actAsked{token, act} })
+	if err != nil {
+		return nil, err
+	}
+	if refused := v.(*control.Error); refused != nil {
+		return nil, refused
+	}
+	status, err := b.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s is done: %w", a.Op, a.Target(), err)
+	}
+	return control.Select(status.Companions, a.Name, a.Instance), nil
+}
+
+// Events implements control.Backend.
+func (b *backend) Events(ctx context.Context) (*control.Status, <-chan control.Event, error) {
+	v, err := b.ask(ctx, func(token uint64) event { return statusAsked{token: token, follow: true} })
+	if err != nil {
+		return nil, nil, err
+	}
+	f := v.(*followed)
+	context.AfterFunc(ctx, func() { b.events.leave(f.events) })
+	return f.status, f.events, nil
+}
+
+// Logs implements control.Backend. The lines come from the manager, which keeps them.
+func (b *backend) Logs(ctx context.Context, target string, lines int, follow bool) (io.ReadCloser, error) {
+	name, instance, err := control.ParseTarget(target)
+	if err != nil {
+		return nil, control.Errorf(400, control.CodeBadRequest, "%v", err)
+	}
+	first := make(chan *control.Error, 1)
+	r, w := io.Pipe()
+	t := &tail{first: first, lines: make(chan []string, tailBuffer)}
+	q := link.Logs{Name: name, Instance: instance, Lines: lines, Follow: follow}
+	var id uint64
+	begun := make(chan struct{})
+	err = b.put(ctx, request{run: func(l *loop) { id = l.tail(q, t); close(begun) }})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case refused := <-first:
+		if refused != nil {
+			return nil, refused
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-b.ended:
+		return nil, errEnded
+	}
+	<-begun
+	stop := context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
+	go func() {
+		defer stop()
+		for batch := range t.lines {
+			if _, err := io.WriteString(w, strings.Join(batch, "\n")+"\n"); err != nil {
+				break // the reader is gone
+			}
+		}
+		w.Close()
+		_ = b.put(context.Background(), request{run: func(l *loop) { l.endTail(id) }})
+	}()
+	return r, nil
+}
+
+// put hands a request to the loop.
+func (b *backend) put(ctx context.Context, r request) error {
+	select {
+	case b.requests <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.ended:
+		return errEnded
+	}
+}

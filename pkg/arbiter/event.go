@@ -1,0 +1,117 @@
+package arbiter
+
+import (
+	"syscall"
+
+	"github.com/gofork/gofork/pkg/link"
+)
+
+// id is one attempt of a worker slot. A pid is never an identity.
+type id struct {
+	slot    int
+	attempt int
+}
+
+// key names an instance of a companion.
+type key struct {
+	name   string
+	number int
+}
+
+// event is a fact that the core has to know. The set is closed.
+type event interface{ event() }
+
+type (
+	// began is the first event: the sockets are open.
+	began struct{}
+
+	workerStarted struct {
+		id
+		pid int
+	}
+	// workerExited is the end of a worker's leader, or a start that failed.
+	workerExited struct {
+		id
+		status     exitStatus
+		groupAlive bool
+	}
+	workerGroupEnded struct{ id }
+	// workerSaid is a notify message of a worker, or of a member of its group.
+	workerSaid struct {
+		id
+		ready, beat, stopping bool
+		status                string
+	}
+
+	managerStarted struct {
+		attempt int
+		pid     int
+	}
+	// managerExited comes after everything that the manager had said, and
+	// after its line has ended.
+	managerExited struct {
+		attempt int
+		status  exitStatus
+		// strays are companions that nobody had reported: the manager died
+		// between a start and its report.
+		strays []stray
+	}
+	managerSaid struct {
+		attempt int
+		message link.Message
+	}
+	// adoptedExited is the end of the leader of a dead manager's companion.
+	adoptedExited struct {
+		group  int
+		status exitStatus
+	}
+	adoptedGroupEnded struct{ group int }
+
+	// stopAsked ends everything: a signal, a request.
+	stopAsked struct {
+		quick bool
+		by    string // "SIGTERM", "request"
+		token uint64 // who waits for the stop to begin; 0 = nobody
+	}
+	// statusAsked wants a picture, with follow also every event after it.
+	statusAsked struct {
+		token  uint64
+		follow bool
+	}
+	// actAsked is a user's request for a companion; its answer is an *control.Error or nil.
+	actAsked struct {
+		token uint64
+		act   link.Act
+	}
+
+	timePassed struct{}
+)
+
+// stray is the process group of an instance, known from its environment.
+type stray struct {
+	key
+	group int
+}
+
+func (began) event()             {}
+func (workerStarted) event()     {}
+func (workerExited) event()      {}
+func (workerGroupEnded) event()  {}
+func (workerSaid) event()        {}
+func (managerStarted) event()    {}
+func (managerExited) event()     {}
+func (managerSaid) event()       {}
+func (adoptedExited) event()     {}
+func (adoptedGroupEnded) event() {}
+func (stopAsked) event()         {}
+func (statusAsked) event()       {}
+func (actAsked) event()          {}
+func (timePassed) event()        {}
+
+// exitStatus is how a process ended: by a signal, with a code, or never begun.
+type exitStatus struct {
+	code       int
+	signal     syscall.Signal // 0 = exited
+	core       bool
+	startError string // it could not be started; code is then 126 or 127
+}

@@ -1,0 +1,60 @@
+package arbiter
+
+import (
+	"sync"
+
+	"github.com/gofork/gofork/pkg/control"
+)
+
+// eventBuffer is how many events a reader may be behind before it is dropped.
+const eventBuffer = 1024
+
+// hub passes every event on to whoever follows. A slow reader is dropped, never
+// waited for. It is safe for concurrent use.
+type hub struct {
+	mu      sync.Mutex
+	seq     uint64
+	readers map[chan control.Event]bool
+}
+
+func newHub() *hub { return &hub{readers: map[chan control.Event]bool{}} }
+
+func (h *hub) publish(e control.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seq++
+	e.Seq = h.seq
+	for r := range h.readers {
+		select {
+		case r <- e:
+		default:
+			delete(h.readers, r)
+			close(r)
+		}
+	}
+}
+
+// followed is a picture and every event after it.
+type followed struct {
+	status *control.Status
+	events chan control.Event
+}
+
+// follow yields every event from now on; the channel is closed by leave, or when
+// its reader is too slow.
+func (h *hub) follow() chan control.Event {
+	r := make(chan control.Event, eventBuffer)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.readers[r] = true
+	return r
+}
+
+func (h *hub) leave(r chan control.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.readers[r] {
+		delete(h.readers, r)
+		close(r)
+	}
+}

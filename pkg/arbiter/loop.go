@@ -1,0 +1,249 @@
+package arbiter
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/handoff"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// background is for log calls, which take a context that nothing here ends.
+var background = context.Background()
+
+// loop owns the core and every descriptor, and is the only one to touch them.
+type loop struct {
+	Options
+	core  *core
+	queue []action // ordered and not yet carried out
+	timer *time.Timer
+	armed time.Time // what the timer is set to; zero = stopped
+
+	env       launch.Environment
+	outputs   launch.Outputs
+	streams   map[int]*launch.Streams // by slot
+	listeners []*handoff.Listener
+	notify    *handoff.Receiver // of workers; nil where the platform has none
+	notifyAt  string            // its path
+	managerAt string            // the path of the manager's own
+
+	ids  map[int]id // living leaders and leftover groups by pid, which is the pgid
+	pids map[id]int
+
+	manager managerProcess
+	adopted map[int]bool // groups of a dead manager that are watched
+
+	requests <-chan request
+	waiting  map[uint64]chan<- any // who waits for a reply, by token
+	tokens   uint64
+	tails    map[uint64]*tail
+	events   *hub
+
+	code int
+	done bool
+}
+
+// managerProcess is the edge of the manager: its process and its line.
+type managerProcess struct {
+	attempt  int
+	pid      int
+	conn     *link.Conn
+	received <-chan link.Message // nil when the line has ended
+	exit     *exitStatus         // seen, and held back until the line has ended
+}
+
+// request is what somebody asks of the loop; the answer comes on reply, which
+// has room for it.
+type request struct {
+	ask   func(token uint64) event
+	reply chan<- any
+	run   func(l *loop) // instead of both: what concerns the edge alone
+}
+
+// run alternates between orders and facts. After each start the facts that have
+// come in are looked at, so that many starts in a row keep nobody waiting.
+func (l *loop) run() {
+	l.step(began{})
+	for !l.done {
+		if len(l.queue) == 0 {
+			l.arm()
+			l.take(true)
+			continue
+		}
+		next := l.queue[0]
+		l.queue = l.queue[1:]
+		l.perform(next)
+		if _, slow := next.(startWorker); slow {
+			l.take(false)
+		}
+	}
+}
+
+// take takes one fact in, waiting for it if asked to.
+func (l *loop) take(wait bool) {
+	var now chan struct{}
+	if !wait {
+		now = make(chan struct{})
+		close(now)
+	}
+	var notified <-chan struct{}
+	if l.notify != nil {
+		notified = l.notify.Ready()
+	}
+	select {
+	case <-l.System.Changed():
+		l.Logger.LogAttrs(background, slog.LevelDebug, "handling signal", slog.String("event", "server.signal"), slog.String("signal", "SIGCHLD"))
+		l.reap()
+	case s := <-l.Signals:
+		l.signal(s)
+	case <-notified:
+		l.notifications()
+	case m, ok := <-l.manager.received:
+		l.managerMessage(m, ok)
+	case r := <-l.requests:
+		if r.run != nil {
+			r.run(l)
+			return
+		}
+		l.tokens++
+		l.waiting[l.tokens] = r.reply
+		l.step(r.ask(l.tokens))
+	case <-l.timer.C:
+		l.armed = time.Time{}
+		l.step(timePassed{})
+	case <-now:
+	}
+}
+
+func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(), e)...) }
+
+// arm sets the one timer to the earliest deadline of all.
+func (l *loop) arm() {
+	at := l.core.earliest()
+	if at.Equal(l.armed) {
+		return
+	}
+	l.armed = at
+	l.timer.Stop()
+	if !at.IsZero() {
+		l.timer.Reset(time.Until(at))
+	}
+}
+
+func (l *loop) signal(s os.Signal) {
+	sig, _ := s.(syscall.Signal)
+	name := proc.SignalName(sig)
+	l.log(record{slog.LevelInfo, "server.signal", "handling signal", []slog.Attr{slog.String("signal", name)}})
+	switch sig {
+	case syscall.SIGTERM:
+		l.step(stopAsked{by: name})
+	case syscall.SIGINT, syscall.SIGQUIT:
+		l.step(stopAsked{by: name, quick: true})
+	}
+}
+
+// reap takes in what has ended. Messages that the dead had sent come first, so
+// that a READY=1 just before an exit still has its owner.
+func (l *loop) reap() {
+	l.notifications()
+	changes := l.System.Sweep()
+	for _, x := range changes.Exits {
+		status := exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped}
+		if x.PID == l.manager.pid {
+			l.manager.exit = &status
+			l.managerEnded()
+			continue
+		}
+		a, ok := l.ids[x.PID]
+		if !ok {
+			continue
+		}
+		if !x.GroupAlive {
+			delete(l.ids, x.PID)
+			delete(l.pids, a)
+		}
+		l.step(workerExited{a, status, x.GroupAlive})
+	}
+	for _, x := range changes.Orphans {
+		if l.adopted[x.PID] {
+			l.step(adoptedExited{x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped}})
+			continue
+		}
+		l.log(record{slog.LevelInfo, "orphan.reaped", "reaped orphan", []slog.Attr{slog.Int("pid", x.PID)}})
+	}
+	for _, group := range changes.Gone {
+		if a, ok := l.ids[group]; ok {
+			delete(l.ids, group)
+			delete(l.pids, a)
+			l.step(workerGroupEnded{a})
+		}
+		if l.adopted[group] {
+			delete(l.adopted, group)
+			l.step(adoptedGroupEnded{group})
+		}
+	}
+}
+
+func (l *loop) notifications() {
+	if l.notify == nil {
+		return
+	}
+	for _, m := range l.notify.Take() {
+		a, ok := l.ids[m.PGID]
+		if !ok {
+			if a, ok = l.ids[m.PID]; !ok {
+				continue
+			}
+		}
+		l.step(workerSaid{id: a, ready: m.Ready, beat: m.Watchdog, stopping: m.Stopping, status: m.Status})
+	}
+}
+
+// managerMessage takes one message of the manager in, or the end of its line.
+func (l *loop) managerMessage(m link.Message, ok bool) {
+	if !ok {
+		l.manager.received = nil
+		l.managerEnded()
+		return
+	}
+	if e := m.Event; e != nil {
+		l.events.publish(control.Event{Time: e.Time, Event: e.Event, Role: "manager", Level: e.Level, Message: e.Message, Attrs: e.Attrs})
+	}
+	if m.Lines != nil {
+		l.lines(m.Lines)
+		return
+	}
+	l.step(managerSaid{l.manager.attempt, m})
+}
+
+// managerEnded passes the manager's exit on once both its process and its line
+// have ended: what it had reported before it died counts.
+func (l *loop) managerEnded() {
+	m := &l.manager
+	if m.exit == nil || m.received != nil {
+		return
+	}
+	status := *m.exit
+	m.conn.Close()
+	l.endTails()
+	*m = managerProcess{attempt: m.attempt}
+	l.step(managerExited{l.manager.attempt, status, l.strays()})
+}
+
+// strays are adopted companions by their environment.
+func (l *loop) strays() []stray {
+	var found []stray
+	for _, s := range l.System.Strays() {
+		name, number := companionOf(s.Env)
+		if name != "" && s.Group == s.PID {
+			found = append(found, stray{key{name, number}, s.Group})
+		}
+	}
+	return found
+}

@@ -1,0 +1,365 @@
+package arbiter
+
+import (
+	"cmp"
+	"log/slog"
+	"maps"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/restart"
+)
+
+// managerPhase is where the manager stands in the diagram of doc.go.
+type managerPhase string
+
+const (
+	managerNone     managerPhase = "" // no companions are configured
+	managerStarting managerPhase = control.ManagerStarting
+	managerRunning  managerPhase = control.ManagerRunning
+	managerStopping managerPhase = control.ManagerStopping
+	managerKilling  managerPhase = control.ManagerKilling
+	managerBackoff  managerPhase = control.ManagerBackoff
+	managerStopped  managerPhase = control.ManagerStopped
+)
+
+// managerPolicy is when a manager that died is started again: 1, 2, 4 … 30 s,
+// as for a companion.
+var managerPolicy = restart.Policy{Initial: time.Second, Max: 30 * time.Second, Reset: 30 * time.Second}
+
+// manager is what the arbiter knows of its one companion manager. It is plain
+// data, owned by the core.
+type manager struct {
+	phase    managerPhase
+	attempt  int
+	pid      int
+	leader   bool      // a process lives, or is about to
+	deadline time.Time // of the phase: retry due, end of the stop window; zero = none
+	asked    bool      // somebody wanted it to end
+
+	startedAt time.Time
+	failures  restart.Counter
+	restarts  int
+	lastExit  *control.Exit
+	applies   uint64
+
+	// acts are the requests that wait for an answer; sent of them are with the
+	// present manager.
+	acts map[uint64]link.Act
+	sent map[uint64]bool
+
+	// instances mirrors what the manager reports. It outlives a manager: the
+	// next one is told what users had stopped and what had ended.
+	instances map[key]*link.Instance
+	// adopted are the groups that a dead manager has left, by number.
+	adopted map[int]*adopted
+}
+
+// adopted is the group of a dead manager's companion.
+type adopted struct {
+	group    int
+	key      key
+	leader   bool
+	whole    bool // stop_group
+	signal   syscall.Signal
+	deadline time.Time // SIGKILL; zero = sent
+	window   time.Duration
+}
+
+func newManager() manager {
+	return manager{
+		acts: map[uint64]link.Act{}, sent: map[uint64]bool{},
+		instances: map[key]*link.Instance{}, adopted: map[int]*adopted{},
+	}
+}
+
+// lives says whether anything of the manager, or left by one, may be alive.
+func (m *manager) lives() bool { return m.leader || len(m.adopted) > 0 }
+
+func (m *manager) enter(p managerPhase, deadline time.Time) { m.phase, m.deadline = p, deadline }
+
+func (m *manager) earliest() time.Time {
+	t := m.deadline
+	for _, a := range m.adopted {
+		t = sooner(t, a.deadline)
+	}
+	return t
+}
+
+// orphans are the adopted groups in the order of their companions.
+func (m *manager) orphans() []*adopted {
+	return slices.SortedFunc(maps.Values(m.adopted), func(a, b *adopted) int {
+		return cmp.Or(cmp.Compare(a.key.name, b.key.name), cmp.Compare(a.key.number, b.key.number), cmp.Compare(a.group, b.group))
+	})
+}
+
+// mirrored are the reported instances in order.
+func (m *manager) mirrored() []*link.Instance {
+	return slices.SortedFunc(maps.Values(m.instances), func(a, b *link.Instance) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Instance, b.Instance))
+	})
+}
+
+func (c *core) startManager(now time.Time) {
+	m := &c.manager
+	if m.attempt > 0 {
+		m.restarts++
+	}
+	m.attempt++
+	m.leader, m.asked = true, false
+	m.startedAt = now
+	m.enter(managerStarting, time.Time{})
+	c.do(startManager{m.attempt})
+	m.applies++
+	apply := link.Apply{ID: m.applies, Specs: c.config.Companions}
+	for _, i := range m.mirrored() {
+		apply.Remembered = append(apply.Remembered, *i)
+	}
+	c.do(tellManager{m.attempt, link.Message{Apply: &apply}})
+}
+
+func (c *core) managerStarted(now time.Time, e managerStarted) {
+	m := &c.manager
+	if e.attempt != m.attempt || !m.leader {
+		return
+	}
+	m.pid = e.pid
+	c.recordManager(slog.LevelInfo, "manager.started", "booting manager", slog.Int("attempt", m.attempt))
+}
+
+func (c *core) managerSaid(now time.Time, e managerSaid) {
+	m := &c.manager
+	if e.attempt != m.attempt {
+		return
+	}
+	if m.phase == managerStarting {
+		m.enter(managerRunning, time.Time{})
+		c.recordManager(slog.LevelInfo, "manager.ready", "manager ready", slog.Duration("boot", now.Sub(m.startedAt)))
+		c.forwardActs()
+	}
+	switch msg := e.message; {
+	case msg.Instance != nil:
+		m.instances[key{msg.Instance.Name, msg.Instance.Instance}] = msg.Instance
+	case msg.Removed != nil:
+		delete(m.instances, key{msg.Removed.Name, msg.Removed.Instance})
+	case msg.Final != nil:
+		c.essentialEnded(now, msg.Final)
+	case msg.Done != nil:
+		c.acted(msg.Done)
+	}
+}
+
+// essentialEnded is the end for good of a companion without which there is no point.
+func (c *core) essentialEnded(now time.Time, f *link.Final) {
+	c.fail(now, "essential companion "+control.InstanceID(f.Name, f.Instance)+" has ended: "+f.Reason, f.Code)
+}
+
+// managerExited is the end of the manager. Companions that it leaves behind are
+// stopped here, each in its own way, before another manager starts them.
+func (c *core) managerExited(now time.Time, e managerExited) {
+	m := &c.manager
+	if e.attempt != m.attempt || !m.leader {
+		return
+	}
+	killed := m.phase == managerKilling
+	up := now.Sub(m.startedAt)
+	reason := ""
+	if m.asked {
+		reason = causeShutdown
+	}
+	reason = exitReason(e.status, reason)
+	m.lastExit = newExit(now, e.status, m.asked, reason)
+	level, message := slog.LevelError, "manager exited"
+	if m.asked {
+		level = slog.LevelInfo
+	} else if e.status.signal == syscall.SIGKILL {
+		message = "manager exited, perhaps out of memory?"
+	}
+	c.recordManager(level, "manager.exited", message, exitAttrs(e.status, m.asked, reason, up)...)
+	m.leader, m.pid = false, 0
+	c.recallActs()
+	c.adopt(now, e.strays, killed || c.stop.quick)
+	if m.asked || c.stop.asked {
+		m.enter(managerStopped, time.Time{})
+		return
+	}
+	delay := m.failures.Failed(managerPolicy, up, c.random)
+	m.enter(managerBackoff, now.Add(delay))
+	c.do(record{slog.LevelWarn, "manager.backoff", "manager waits before its restart", []slog.Attr{
+		slog.Duration("delay", delay), slog.Int("failures", m.failures.Failures)}})
+}
+
+// adopt takes over the living groups of a dead manager and asks each to end.
+func (c *core) adopt(now time.Time, strays []stray, atOnce bool) {
+	m := &c.manager
+	for _, i := range m.mirrored() {
+		if i.Group == 0 {
+			settleMirror(i)
+			continue
+		}
+		c.adoptGroup(now, &adopted{
+			group: i.Group, key: key{i.Name, i.Instance}, leader: i.PID != 0,
+			whole: i.StopGroup, signal: i.StopSignal, window: i.StopTimeout,
+		}, i.State == control.Stopping, atOnce)
+	}
+	for _, s := range strays {
+		spec, ok := c.config.Companion(s.name)
+		if ok && m.adopted[s.group] == nil {
+			c.adoptGroup(now, &adopted{
+				group: s.group, key: s.key, leader: true,
+				whole: spec.StopGroup, signal: spec.StopSignal, window: spec.StopTimeout,
+			}, false, atOnce)
+		}
+	}
+}
+
+func (c *core) adoptGroup(now time.Time, a *adopted, signaled, atOnce bool) {
+	m := &c.manager
+	a.deadline = now.Add(a.window)
+	if c.stop.quick {
+		a.deadline = sooner(a.deadline, now.Add(quickWindow))
+	}
+	m.adopted[a.group] = a
+	if i := m.instances[a.key]; i != nil {
+		i.State, i.NextRetryAt = control.Stopping, nil
+	}
+	c.do(watchAdopted{a.group})
+	switch {
+	case atOnce:
+		a.deadline = time.Time{}
+		c.recordAdopted(slog.LevelWarn, "companion.killed", "killing companion of a dead manager", a)
+		c.do(signalAdopted{a.group, true, syscall.SIGKILL})
+	case !signaled:
+		c.recordAdopted(slog.LevelInfo, "companion.stopping", "stopping companion of a dead manager", a, slog.Duration("window", a.window))
+		c.do(signalAdopted{a.group, a.whole, a.signal})
+	}
+}
+
+func (c *core) adoptedExited(now time.Time, e adoptedExited) {
+	a := c.manager.adopted[e.group]
+	if a == nil || !a.leader {
+		return
+	}
+	a.leader = false
+	var up time.Duration
+	if i := c.manager.instances[a.key]; i != nil {
+		if i.StartedAt != nil {
+			up = now.Sub(*i.StartedAt)
+		}
+		i.PID, i.StartedAt = 0, nil
+		i.Exits++
+		i.LastExit = newExit(now, e.status, true, causeManagerDied)
+	}
+	c.recordAdopted(slog.LevelInfo, "companion.exited", "companion exited", a, exitAttrs(e.status, true, causeManagerDied, up)...)
+	if !a.whole && !a.deadline.IsZero() {
+		c.do(signalAdopted{a.group, true, a.signal}) // its members' first signal
+	}
+}
+
+// adoptedGroupEnded is the end of the last process of a dead manager's companion.
+func (c *core) adoptedGroupEnded(now time.Time, group int) {
+	m := &c.manager
+	a := m.adopted[group]
+	if a == nil {
+		return
+	}
+	delete(m.adopted, group)
+	if i := m.instances[a.key]; i != nil {
+		settleMirror(i)
+		c.recordAdopted(slog.LevelInfo, "companion.stopped", "companion stopped", a, slog.String("cause", causeManagerDied))
+	}
+	c.retryManager(now)
+}
+
+// settleMirror notes that nothing of the instance lives, so that status tells
+// the truth while there is no manager.
+func settleMirror(i *link.Instance) {
+	switch i.State {
+	case control.Exited, control.Fatal:
+	default:
+		i.State = control.Stopped
+	}
+	i.PID, i.StartedAt, i.NextRetryAt, i.Group = 0, nil, nil, 0
+}
+
+func (c *core) managerDeadlines(now time.Time) {
+	m := &c.manager
+	for _, a := range m.orphans() {
+		if due(a.deadline, now) {
+			a.deadline = time.Time{}
+			if i := m.instances[a.key]; i != nil {
+				i.StopKills++
+			}
+			c.recordAdopted(slog.LevelWarn, "companion.killed", "companion did not stop in time, killing its process group", a)
+			c.do(signalAdopted{a.group, true, syscall.SIGKILL})
+		}
+	}
+	if !due(m.deadline, now) {
+		return
+	}
+	m.deadline = time.Time{}
+	switch m.phase {
+	case managerBackoff:
+		c.retryManager(now)
+	case managerStopping:
+		m.enter(managerKilling, time.Time{})
+		c.recordManager(slog.LevelWarn, "manager.killed", "manager did not stop in time, killing it and its companions")
+		c.do(signalManager{m.attempt, syscall.SIGKILL})
+	}
+}
+
+// retryManager starts the next manager when its delay is over and the last
+// companion of the one before has ended.
+func (c *core) retryManager(now time.Time) {
+	m := &c.manager
+	if m.phase == managerBackoff && m.deadline.IsZero() && !m.lives() && !c.stop.asked {
+		c.startManager(now)
+	}
+}
+
+// stopManager asks the manager to end within its window, or hurries it.
+func (c *core) stopManager(now time.Time) {
+	m := &c.manager
+	if c.stop.quick {
+		for _, a := range m.adopted {
+			a.deadline = sooner(a.deadline, now.Add(quickWindow))
+		}
+	}
+	if !m.leader {
+		if m.phase != managerNone {
+			m.enter(managerStopped, time.Time{})
+		}
+		return
+	}
+	window := c.config.Manager.StopTimeout
+	if c.stop.quick {
+		// The manager kills at the end of the quick window; a moment more lets it.
+		window = quickWindow + time.Second
+	}
+	// Without companions the window is 0; to end takes a moment all the same.
+	deadline := now.Add(max(window, time.Second))
+	if m.phase == managerStopping {
+		deadline = sooner(m.deadline, deadline)
+	}
+	if m.phase != managerKilling {
+		m.enter(managerStopping, deadline)
+	}
+	m.asked = true
+	c.do(tellManager{m.attempt, link.Message{Stop: &link.Stop{Quick: c.stop.quick}}})
+}
+
+func (c *core) recordManager(level slog.Level, event, message string, attrs ...slog.Attr) {
+	var all []slog.Attr
+	if c.manager.pid != 0 {
+		all = append(all, slog.Int("pid", c.manager.pid))
+	}
+	c.do(record{level, event, message, append(all, attrs...)})
+}
+
+func (c *core) recordAdopted(level slog.Level, event, message string, a *adopted, attrs ...slog.Attr) {
+	all := []slog.Attr{slog.String("companion", a.key.name), slog.Int("instance", a.key.number), slog.Int("pid", a.group)}
+	c.do(record{level, event, message, append(all, attrs...)})
+}

@@ -1,0 +1,263 @@
+package arbiter
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/handoff"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+func (l *loop) perform(a action) {
+	switch a := a.(type) {
+	case startWorker:
+		l.startWorker(a)
+	case signalWorker:
+		if pid, ok := l.pids[a.id]; ok {
+			// An error means that it has ended: its exit is on the way.
+			_ = l.System.Signal(pid, a.signal)
+		}
+	case signalWorkerGroup:
+		if pid, ok := l.pids[a.id]; ok {
+			_ = l.System.SignalGroup(pid, a.signal)
+		}
+	case startManager:
+		l.startManager(a)
+	case signalManager:
+		if a.attempt == l.manager.attempt && l.manager.pid != 0 {
+			_ = l.System.Signal(l.manager.pid, a.signal)
+		}
+	case tellManager:
+		if a.attempt == l.manager.attempt && l.manager.conn != nil {
+			l.manager.conn.Send(a.message)
+		}
+	case watchAdopted:
+		if l.System.Watch(a.group) {
+			l.adopted[a.group] = true
+		} else {
+			l.step(adoptedGroupEnded{a.group})
+		}
+	case signalAdopted:
+		if a.whole {
+			_ = l.System.SignalGroup(a.group, a.signal)
+		} else {
+			_ = l.System.Signal(a.group, a.signal)
+		}
+	case closeListeners:
+		l.closeListeners()
+	case tellSystemd:
+		l.tellSystemd(a.state)
+	case record:
+		l.log(a)
+	case reply:
+		l.reply(a.token, a.value)
+	case replyFollow:
+		l.complete(a.status)
+		l.reply(a.token, &followed{a.status, l.events.follow()})
+	case finish:
+		l.finish(a.code)
+	}
+}
+
+func (l *loop) startWorker(a startWorker) {
+	pid, err := l.spawnWorker(a)
+	if err != nil {
+		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(a.generation.worker().Command, err)}
+		l.step(workerExited{id: a.id, status: status})
+		return
+	}
+	l.ids[pid] = a.id
+	l.pids[a.id] = pid
+	l.step(workerStarted{a.id, pid})
+}
+
+func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
+	cfg := a.generation.worker()
+	told := []string{
+		"GOFORK_WORKER_SLOT=" + strconv.Itoa(a.slot),
+		"GOFORK_GENERATION=" + strconv.Itoa(a.generation.number),
+		"GOFORK_PID=" + strconv.Itoa(l.PID),
+	}
+	var names []string
+	for _, s := range l.listeners {
+		names = append(names, s.Name())
+	}
+	told = append(told, handoff.ListenEnv(len(l.listeners), names)...)
+	if l.notify != nil {
+		told = append(told, "NOTIFY_SOCKET="+l.notifyAt)
+		if cfg.Timeout > 0 {
+			told = append(told, "WATCHDOG_USEC="+strconv.FormatInt(cfg.Timeout.Microseconds(), 10))
+		}
+	}
+	var command proc.Command
+	if cfg.Handler != "" {
+		text, err := l.HandlerSpec(a.generation.config, a.slot, a.generation.number)
+		if err != nil {
+			return 0, err
+		}
+		told = append(told, launch.EnvRole+"="+launch.RoleWorker, launch.EnvSpec+"="+text)
+		command = launch.Self(&cfg.Process, l.Self, fmt.Sprintf("gofork: %s worker %d", l.core.config.Name, a.slot), l.env.Of(&cfg.Process, told...))
+	} else {
+		command, err = launch.Command(&cfg.Process, cfg.Command, l.env.Of(&cfg.Process, told...))
+		if err != nil {
+			return 0, err
+		}
+		// A handler worker knows its sockets; any other program wants its own pid
+		// in LISTEN_PID, which costs a detour over the shim.
+		command.ListenPID = true
+	}
+	s := l.streams[a.slot]
+	if s == nil {
+		s = &launch.Streams{}
+		l.streams[a.slot] = s
+	}
+	files, err := l.outputs.Open(s, launch.Wiring{Stdout: cfg.Stdout, Stderr: cfg.Stderr}, fmt.Sprintf("worker %d", a.slot), "slot", a.slot)
+	if err != nil {
+		return 0, err
+	}
+	defer files.Close()
+	command.Files = []int{proc.DevNull, files.Stdout, files.Stderr}
+	for _, s := range l.listeners {
+		command.Files = append(command.Files, s.FD())
+	}
+	command.ParentDeathSignal = syscall.SIGKILL
+	return l.System.Start(command)
+}
+
+// startManager makes the line and the process at its other end.
+func (l *loop) startManager(a startManager) {
+	l.manager = managerProcess{attempt: a.attempt}
+	pid, err := l.spawnManager()
+	if err != nil {
+		l.step(managerExited{attempt: a.attempt, status: exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason([]string{"the manager"}, err)}})
+		return
+	}
+	l.manager.pid = pid
+	l.step(managerStarted{a.attempt, pid})
+}
+
+func (l *loop) spawnManager() (pid int, err error) {
+	ours, theirs, err := link.Pair()
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(theirs)
+	conn, err := link.Open(ours)
+	if err != nil {
+		unix.Close(ours)
+		return 0, err
+	}
+	text, err := l.ManagerSpec(l.core.config, l.managerAt)
+	if err != nil {
+		conn.Close()
+		return 0, err
+	}
+	// The manager runs as gofork itself does: each companion's user is its own.
+	env := append(l.env.Of(&config.Process{}), launch.EnvRole+"="+launch.RoleManager, launch.EnvSpec+"="+text)
+	command := launch.Self(&config.Process{Umask: config.Inherit}, l.Self, "gofork: "+l.core.config.Name+" manager", env)
+	command.Files = []int{proc.DevNull, unix.Stdout, unix.Stderr, theirs}
+	if pid, err = l.System.Start(command); err != nil {
+		conn.Close()
+		return 0, err
+	}
+	l.manager.conn, l.manager.received = conn, conn.Received()
+	return pid, nil
+}
+
+func (l *loop) closeListeners() {
+	for _, s := range l.listeners {
+		if err := s.Unlink(); err != nil {
+			l.Logger.Warn("cannot remove a socket", "error", err.Error())
+		}
+		if err := s.Close(); err != nil {
+			l.Logger.Warn("cannot close a socket", "error", err.Error())
+		}
+	}
+	l.listeners = nil
+}
+
+func (l *loop) tellSystemd(state string) {
+	if l.Systemd == "" {
+		return
+	}
+	if err := handoff.Notify(l.Systemd, state); err != nil {
+		l.Logger.Warn("cannot notify the supervisor above", "error", err.Error())
+	}
+}
+
+// log writes a line of the log and publishes it as an event.
+func (l *loop) log(r record) {
+	attrs := append([]slog.Attr{slog.String("event", r.event)}, r.attrs...)
+	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
+	l.events.publish(eventOf(r, time.Now()))
+}
+
+func eventOf(r record, now time.Time) control.Event {
+	e := control.Event{Time: now, Event: r.event, Role: "arbiter", Level: r.level.String(), Message: r.message, Attrs: make(map[string]any, len(r.attrs))}
+	for _, a := range r.attrs {
+		if a.Value.Kind() == slog.KindDuration {
+			e.Attrs[a.Key] = a.Value.Duration().Seconds()
+			continue
+		}
+		e.Attrs[a.Key] = a.Value.Any()
+	}
+	return e
+}
+
+func (l *loop) reply(token uint64, value any) {
+	to := l.waiting[token]
+	delete(l.waiting, token)
+	if to == nil {
+		return
+	}
+	if s, ok := value.(*control.Status); ok {
+		l.complete(s)
+	}
+	to <- value
+}
+
+// complete adds to a picture what the core does not know.
+func (l *loop) complete(s *control.Status) {
+	s.Version, s.PID = l.Version, l.PID
+	for i := range s.Workers.List {
+		if w := &s.Workers.List[i]; w.PID != 0 {
+			w.RSSBytes, _ = l.System.RSS(w.PID) // gone: 0, and its exit is on the way
+		}
+	}
+}
+
+// finish ends the loop, and before it what children have left outside of their groups.
+func (l *loop) finish(code int) {
+	if left := proc.EndDescendants(l.System, quickWindow); len(left) > 0 {
+		l.Logger.Error("processes survive SIGKILL", "pids", fmt.Sprint(left))
+	}
+	l.closeListeners()
+	l.code = code
+	l.done = true
+}
+
+// companionOf reads which instance a process was started as.
+func companionOf(env []string) (name string, number int) {
+	number = 1
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "GOFORK_COMPANION="); ok {
+			name = v
+		}
+		if v, ok := strings.CutPrefix(kv, "GOFORK_INSTANCE="); ok {
+			if n, err := strconv.Atoi(v); err == nil {
+				number = n
+			}
+		}
+	}
+	return name, number
+}

@@ -1,0 +1,83 @@
+package arbiter
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+)
+
+// place is where gofork's own sockets live: a directory, or, where nothing can
+// be written, the abstract namespace of Linux. Who may talk is decided by the
+// credentials of the peer in both.
+type place struct {
+	dir string // "" = abstract
+}
+
+// pathMax is what sun_path holds, less the longest name that is put behind.
+const pathMax = 107
+
+// preparePlace makes the runtime directory. Children of another user must reach
+// the notify socket in it, so it can be entered then, not listed.
+func preparePlace(cfg *config.Config, pid int, log *slog.Logger) place {
+	dir := cfg.Server.RuntimeDir
+	mode := fs.FileMode(0o700)
+	if switchesUser(cfg) {
+		mode = 0o711
+	}
+	err := os.MkdirAll(dir, mode)
+	if err == nil && mode == 0o711 {
+		err = os.Chmod(dir, mode)
+	}
+	if err == nil {
+		err = writable(dir)
+	}
+	if longest := filepath.Join(dir, fmt.Sprintf("%s.%d.manager.notify", cfg.Name, pid)); err == nil && len(longest) > pathMax {
+		err = fmt.Errorf("cannot use %s: longer than a socket's address", longest)
+	}
+	if err != nil {
+		log.Warn("no runtime directory: its sockets are abstract instead", "runtime_dir", dir, "error", err.Error())
+		return place{}
+	}
+	return place{dir}
+}
+
+func switchesUser(cfg *config.Config) bool {
+	if cfg.Worker != nil && cfg.Worker.Credential != nil {
+		return true
+	}
+	for _, s := range cfg.Companions {
+		if s.Credential != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// writable tells a read-only file system, or a directory of somebody else, before
+// the first socket is bound.
+func writable(dir string) error {
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(probe.Name())
+	return probe.Close()
+}
+
+// stem is the beginning of the paths of one gofork's sockets.
+func (p place) stem(name string) string {
+	if p.dir == "" {
+		return "@gofork/" + name
+	}
+	return filepath.Join(p.dir, name)
+}
+
+// controlSocket opens the socket of the configuration.
+func (p place) controlSocket(cfg *config.Config) (*control.Socket, error) {
+	return control.Listen(cfg.Control.Socket, control.ListenOptions{Mode: cfg.Control.Mode, DirMode: 0o700})
+}

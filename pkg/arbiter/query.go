@@ -1,0 +1,59 @@
+package arbiter
+
+import (
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+)
+
+// status is one consistent picture of everything that the arbiter knows. What
+// only the system knows (RSS) is filled in by the loop.
+func (c *core) status(now time.Time) *control.Status {
+	s := &control.Status{
+		Name: c.config.Name, State: string(c.state),
+		StartedAt: c.startedAt, UptimeSeconds: now.Sub(c.startedAt).Seconds(),
+		Generation: c.generation.number, Listeners: c.listeners,
+		StopBudgetSeconds: c.config.StopBudget().Seconds(),
+		Workers:           control.Workers{Configured: c.count, List: []control.Worker{}},
+		Companions:        []control.Companion{},
+	}
+	for _, slot := range c.slots {
+		if slot.number <= c.count && slot.isReady() {
+			s.Workers.Ready++
+		}
+		for _, w := range slot.workers {
+			s.Workers.List = append(s.Workers.List, w.view(now, slot))
+		}
+		if !slot.retryAt.IsZero() {
+			at := slot.retryAt
+			s.Workers.List = append(s.Workers.List, control.Worker{
+				Slot: slot.number, Attempt: slot.attempts, Generation: c.generation.number, State: control.WorkerBackoff,
+				Restarts: slot.restarts, LastExit: slot.lastExit, NextRetryAt: &at,
+			})
+		}
+	}
+	if m := &c.manager; m.phase != managerNone {
+		s.Manager = &control.Manager{
+			PID: m.pid, State: string(m.phase), Restarts: m.restarts,
+			StopTimeoutSeconds: c.config.Manager.StopTimeout.Seconds(), LastExit: m.lastExit,
+		}
+		if m.phase == managerBackoff && !m.deadline.IsZero() {
+			at := m.deadline
+			s.Manager.NextRetryAt = &at
+		}
+		for _, i := range m.mirrored() {
+			shown := i.Companion
+			shown.Describe(now)
+			s.Companions = append(s.Companions, shown)
+		}
+	}
+	return s
+}
+
+func (w *worker) view(now time.Time, s *slot) control.Worker {
+	at := w.startedAt
+	return control.Worker{
+		Slot: w.slot, Attempt: w.attempt, PID: w.pid, Generation: w.generation.number, State: w.phase.shown(),
+		StartedAt: &at, UptimeSeconds: now.Sub(at).Seconds(), Restarts: s.restarts, LastExit: s.lastExit, Status: w.status,
+	}
+}

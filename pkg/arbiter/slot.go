@@ -1,0 +1,132 @@
+package arbiter
+
+import (
+	"time"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/restart"
+)
+
+// phase is where a worker stands in the diagram of doc.go.
+type phase string
+
+const (
+	booting  phase = "booting"
+	ready    phase = "ready"
+	draining phase = "draining"
+	aborting phase = "aborting"
+	killing  phase = "killing"
+)
+
+// shown is the phase as status has it.
+func (p phase) shown() string {
+	if p == aborting {
+		return control.WorkerKilling
+	}
+	return string(p)
+}
+
+// generation is one configuration of the web tier. It is never changed.
+type generation struct {
+	number int
+	config *config.Config
+}
+
+func (g *generation) worker() *config.Worker { return g.config.Worker }
+
+// worker is one attempt of a slot. It is plain data, owned by the core.
+type worker struct {
+	id
+	generation *generation
+	phase      phase
+	deadline   time.Time // of the phase: boot or heartbeat clock, end of a window; zero = none
+
+	pid      int
+	leader   bool // a leader lives, or is about to: recorded before the process exists
+	leftover bool // the leader is gone and members of its group are not
+
+	startedAt time.Time
+	readyAt   time.Time // zero = never was
+	beatAt    time.Time // last WATCHDOG=1; zero = none yet
+	status    string    // its own STATUS=
+	cause     string    // why it was asked to end, or which clock ran out; "" = neither
+	asked     bool      // somebody wanted it to end: its exit is expected
+}
+
+func (w *worker) lives() bool { return w.leader || w.leftover }
+
+// serves says whether the worker is, or will be, of use: nobody has ended it.
+func (w *worker) serves() bool { return w.leader && (w.phase == booting || w.phase == ready) }
+
+func (w *worker) enter(p phase, deadline time.Time) {
+	w.phase, w.deadline = p, deadline
+}
+
+// slot is a place for one worker. While a worker is replaced by a younger one,
+// or its group ends late, a slot has several.
+type slot struct {
+	number   int
+	attempts int
+	workers  []*worker // that live, oldest first
+	retryAt  time.Time // backoff: when the next attempt is due; zero = no backoff
+
+	failures restart.Counter
+	boots    int  // failed boots in a row
+	served   bool // had a ready worker once
+	restarts int
+	lastExit *control.Exit
+}
+
+// serving is the slot's youngest worker that nobody has ended, nil when there is none.
+func (s *slot) serving() *worker {
+	for i := len(s.workers) - 1; i >= 0; i-- {
+		if s.workers[i].serves() {
+			return s.workers[i]
+		}
+	}
+	return nil
+}
+
+// isReady says whether the slot has a worker that takes requests.
+func (s *slot) isReady() bool {
+	for _, w := range s.workers {
+		if w.leader && w.phase == ready {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *slot) find(attempt int) *worker {
+	for _, w := range s.workers {
+		if w.attempt == attempt {
+			return w
+		}
+	}
+	return nil
+}
+
+// Delays of a slot: a worker that was ready is replaced at once and only a
+// replacement that dies young waits; a slot that never served waits from the
+// first failure on.
+const (
+	retryInitial = time.Second
+	retryMax     = 30 * time.Second
+	retryReset   = 30 * time.Second
+)
+
+func (s *slot) policy() restart.Policy {
+	return restart.Policy{Initial: retryInitial, Max: retryMax, Reset: retryReset, Immediate: s.served}
+}
+
+// sooner is the earlier of two moments, of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// due says whether a deadline has come.
+func due(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }

@@ -1,0 +1,94 @@
+package arbiter
+
+import (
+	"log/slog"
+	"syscall"
+	"time"
+)
+
+// quickWindow is what is left to everybody after a quick stop was asked for.
+const quickWindow = 5 * time.Second
+
+// askStop begins a stop, or makes a graceful one quick: a second signal does.
+func (c *core) askStop(now time.Time, e stopAsked) {
+	quick := e.quick || c.stop.asked && !c.stop.quick
+	if c.stop.asked && c.stop.quick {
+		return
+	}
+	first := !c.stop.asked
+	c.stop.asked, c.stop.quick = true, quick
+	c.state = serverStopping
+	if first || quick {
+		c.do(record{slog.LevelInfo, "server.stopping", "shutting down", []slog.Attr{
+			slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget())}})
+	}
+	if first {
+		c.do(tellSystemd{"STOPPING=1"})
+	}
+	if delay := c.config.Server.ShutdownDelay; delay > 0 && !quick && first {
+		c.stop.at = now.Add(delay)
+		return
+	}
+	c.sendStop(now)
+}
+
+// fail is a stop that gofork itself decides on: what cannot be served is not
+// waited for, but what runs is ended as carefully as ever.
+func (c *core) fail(now time.Time, reason string, code int) {
+	if c.stop.asked {
+		return
+	}
+	c.stop.asked, c.stop.code = true, code
+	c.state = serverStopping
+	c.do(record{slog.LevelError, "server.stopping", reason, []slog.Attr{
+		slog.String("by", "gofork"), slog.Bool("quick", false), slog.Int("code", code)}})
+	c.do(tellSystemd{"STOPPING=1\nSTATUS=" + reason})
+	c.sendStop(now)
+}
+
+// sendStop gives everybody the stop signal at the same time, and the windows
+// begin. It runs again when a graceful stop becomes quick.
+func (c *core) sendStop(now time.Time) {
+	c.stop.at, c.stop.sent = time.Time{}, true
+	c.do(closeListeners{})
+	for _, s := range c.slots {
+		s.retryAt = time.Time{}
+		for _, w := range s.workers {
+			c.stopWorker(now, w)
+		}
+	}
+	c.stopManager(now)
+}
+
+func (c *core) stopWorker(now time.Time, w *worker) {
+	server := w.generation.config.Server
+	if !c.stop.quick {
+		c.drain(now, w, w.generation.worker().StopSignal, server.GracefulTimeout, causeShutdown)
+		return
+	}
+	if w.serves() {
+		c.drain(now, w, syscall.SIGQUIT, quickWindow, causeShutdown)
+		return
+	}
+	// Draining already: the signal of the quick stop is another one, and sent once.
+	if w.phase == draining {
+		w.deadline = sooner(w.deadline, now.Add(quickWindow))
+		if w.leader {
+			c.do(signalWorker{w.id, syscall.SIGQUIT})
+		}
+	}
+}
+
+// finishIfDone ends the arbiter when nothing lives any more.
+func (c *core) finishIfDone() {
+	if !c.stop.sent || c.finished || c.manager.lives() {
+		return
+	}
+	for _, s := range c.slots {
+		if len(s.workers) > 0 {
+			return
+		}
+	}
+	c.finished = true
+	c.do(finish{c.stop.code})
+}

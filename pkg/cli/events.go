@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+	"github.com/spf13/cobra"
+)
+
+func (r *run) eventsCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show what happens, as it happens",
+		Long:  "Events are the lifecycle records of the log, from now on, one a line, until\ngofork ends.",
+		Example: r.examples(
+			"events",
+			`events --json | jq 'select(.event == "companion.exited")'`,
+		),
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, events, err := c.Events(cmd.Context())
+			if err != nil {
+				return err
+			}
+			p := r.painter()
+			for e := range events {
+				if asJSON {
+					line, err := json.Marshal(e)
+					if err != nil {
+						return fmt.Errorf("cannot write the event as JSON: %w", err)
+					}
+					r.printf("%s\n", line)
+					continue
+				}
+				r.printf("%s\n", eventLine(e, p))
+			}
+			return nil
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// eventLine is an event for people: when, how bad, what, about what.
+func eventLine(e control.Event, p paint) string {
+	color := ""
+	switch e.Level {
+	case "WARN":
+		color = yellow
+	case "ERROR":
+		color = red
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %-20s %s", e.Time.Local().Format(time.TimeOnly), p(color, fmt.Sprintf("%-5s", e.Level)), e.Event, e.Message)
+	for _, key := range slices.Sorted(maps.Keys(e.Attrs)) {
+		value := fmt.Sprint(e.Attrs[key])
+		if n, ok := e.Attrs[key].(float64); ok && n == float64(int64(n)) {
+			value = fmt.Sprint(int64(n)) // JSON has no whole numbers, pids are
+		}
+		if value == "" || strings.ContainsAny(value, " \"=\n\t") {
+			value = fmt.Sprintf("%q", value)
+		}
+		fmt.Fprintf(&b, " %s=%s", key, value)
+	}
+	return b.String()
+}

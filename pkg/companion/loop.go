@@ -1,0 +1,218 @@
+package companion
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofork/gofork/pkg/handoff"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// Options is what a manager is given by its process.
+type Options struct {
+	Link       *link.Conn        // to the arbiter; its end is the arbiter's end
+	Notify     *handoff.Receiver // readiness messages of companions; nil = none
+	NotifyPath string            // what companions find in NOTIFY_SOCKET
+	System     proc.System
+	Logger     *slog.Logger
+	Environ    []string // gofork's own
+	Self       string   // path of this binary, for compiled-in targets
+	ArbiterPID int
+	Signals    <-chan os.Signal
+	Random     func() float64 // 0 … 1
+	// TargetSpec encodes what the process of a Go function reads from its environment.
+	TargetSpec func(TargetSpec) (string, error)
+	Reopen     func()    // reopens the manager's own log file
+	Terminal   io.Writer // where captured lines go behind a prefix when people read along; nil: they become records
+}
+
+// Run is the manager: it returns when the arbiter asked it to end or is gone,
+// and nothing that it started lives any more. It must be called on the
+// goroutine that is locked to the main thread (see package proc).
+func Run(o Options) int {
+	l := newLoop(o)
+	defer l.close()
+	l.run()
+	return 0
+}
+
+// loop owns the core and is the only one to touch it.
+type loop struct {
+	Options
+	core  *core
+	env   launch.Environment
+	queue []action // ordered and not yet carried out
+	timer *time.Timer
+	armed time.Time // what the timer is set to; zero = stopped
+
+	outputs   launch.Outputs
+	followers map[uint64]context.CancelFunc
+	following sync.WaitGroup
+
+	ids     map[int]id // living leaders and leftover groups by pid, which is the pgid
+	pids    map[id]int
+	streams map[key]*launch.Streams
+
+	received <-chan link.Message // nil once the arbiter is gone
+	done     bool
+}
+
+func newLoop(o Options) *loop {
+	l := &loop{
+		Options: o, core: newCore(o.Random), env: launch.NewEnvironment(o.Environ),
+		ids: map[int]id{}, pids: map[id]int{}, streams: map[key]*launch.Streams{},
+		received:  o.Link.Received(),
+		followers: map[uint64]context.CancelFunc{},
+		outputs:   launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
+		timer:     time.NewTimer(time.Hour),
+	}
+	l.timer.Stop()
+	return l
+}
+
+// run alternates between orders and facts. Orders may be many (a thousand
+// starts), so after each start the facts that have come in are looked at: a stop
+// request or a crash never waits for the rest of the queue.
+func (l *loop) run() {
+	for !l.done {
+		if len(l.queue) == 0 {
+			l.arm()
+			l.take(true)
+			continue
+		}
+		next := l.queue[0]
+		l.queue = l.queue[1:]
+		l.perform(next)
+		if _, slow := next.(startProcess); slow {
+			l.take(false)
+		}
+	}
+}
+
+// take takes one fact in, waiting for it if asked to.
+func (l *loop) take(wait bool) {
+	var now chan struct{}
+	if !wait {
+		now = make(chan struct{})
+		close(now)
+	}
+	var notified <-chan struct{}
+	if l.Notify != nil {
+		notified = l.Notify.Ready()
+	}
+	select {
+	case m, ok := <-l.received:
+		if !ok {
+			l.received = nil
+			l.step(shutdownAsked{cause: causeArbiter})
+			return
+		}
+		l.message(m)
+	case <-l.System.Changed():
+		l.reap()
+	case <-notified:
+		l.notifications()
+	case s := <-l.Signals:
+		l.signal(s)
+	case <-l.timer.C:
+		l.armed = time.Time{}
+		l.step(timePassed{})
+	case <-now:
+	}
+}
+
+func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(), e)...) }
+
+// arm sets the one timer to the earliest deadline of all.
+func (l *loop) arm() {
+	at := l.core.earliest()
+	if at.Equal(l.armed) {
+		return
+	}
+	l.armed = at
+	l.timer.Stop()
+	if !at.IsZero() {
+		l.timer.Reset(time.Until(at))
+	}
+}
+
+func (l *loop) message(m link.Message) {
+	switch {
+	case m.Apply != nil:
+		l.step(applyAsked{*m.Apply})
+	case m.Act != nil:
+		l.step(actAsked{*m.Act})
+	case m.Stop != nil:
+		l.step(shutdownAsked{quick: m.Stop.Quick, cause: causeShutdown})
+	case m.Reopen != nil:
+		l.reopen()
+	case m.Logs != nil:
+		l.logs(*m.Logs)
+	}
+}
+
+// signal handles what somebody sent to the manager itself; the arbiter speaks
+// over the link.
+func (l *loop) signal(s os.Signal) {
+	switch s {
+	case syscall.SIGTERM:
+		l.step(shutdownAsked{cause: causeShutdown})
+	case syscall.SIGINT, syscall.SIGQUIT:
+		l.step(shutdownAsked{quick: true, cause: causeShutdown})
+	case syscall.SIGUSR1:
+		l.reopen()
+	}
+}
+
+// reap takes in what has ended. Messages that the dead had sent come first, so
+// that a READY=1 just before an exit still has its owner.
+func (l *loop) reap() {
+	l.notifications()
+	changes := l.System.Sweep()
+	for _, x := range changes.Exits {
+		a, ok := l.ids[x.PID]
+		if !ok {
+			continue
+		}
+		delete(l.pids, a)
+		if x.GroupAlive {
+			l.pids[a] = x.PID // the group keeps the number
+		} else {
+			delete(l.ids, x.PID)
+		}
+		l.step(processExited{a, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped}, x.GroupAlive})
+	}
+	for _, group := range changes.Gone {
+		if a, ok := l.ids[group]; ok {
+			delete(l.ids, group)
+			delete(l.pids, a)
+			l.step(groupEnded{a})
+		}
+	}
+	for _, x := range changes.Orphans {
+		l.Logger.LogAttrs(background, slog.LevelInfo, "reaped orphan", slog.String("event", "orphan.reaped"), slog.Int("pid", x.PID))
+	}
+}
+
+func (l *loop) notifications() {
+	if l.Notify == nil {
+		return
+	}
+	for _, m := range l.Notify.Take() {
+		if !m.Ready {
+			continue
+		}
+		if a, ok := l.ids[m.PGID]; ok {
+			l.step(readyReceived{a})
+		} else if a, ok := l.ids[m.PID]; ok {
+			l.step(readyReceived{a})
+		}
+	}
+}

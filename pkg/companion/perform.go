@@ -1,0 +1,120 @@
+package companion
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// background is for log calls, which take a context that nothing here ends.
+var background = context.Background()
+
+func (l *loop) perform(a action) {
+	switch a := a.(type) {
+	case startProcess:
+		l.start(a)
+	case signalProcess:
+		if pid, ok := l.pids[a.id]; ok {
+			// An error means that it has ended: its exit is on the way.
+			_ = l.System.Signal(pid, a.signal)
+		}
+	case signalGroup:
+		if pid, ok := l.pids[a.id]; ok {
+			_ = l.System.SignalGroup(pid, a.signal)
+		}
+	case record:
+		l.record(a)
+	case send:
+		l.Link.Send(a.message)
+	case forget:
+		l.forget(a.key)
+	case finish:
+		l.finish()
+	}
+}
+
+func (l *loop) start(a startProcess) {
+	pid, err := l.spawn(&a.spec, a.number)
+	if err != nil {
+		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(a.spec.Command, err)}
+		l.step(processExited{id: a.id, status: status})
+		return
+	}
+	l.ids[pid] = a.id
+	l.pids[a.id] = pid
+	l.step(processStarted{a.id, pid})
+}
+
+func (l *loop) spawn(spec *config.Companion, number int) (pid int, err error) {
+	told := []string{
+		"GOFORK_COMPANION=" + spec.Name,
+		"GOFORK_INSTANCE=" + strconv.Itoa(number),
+		"GOFORK_PID=" + strconv.Itoa(l.ArbiterPID),
+	}
+	if l.NotifyPath != "" {
+		told = append(told, "NOTIFY_SOCKET="+l.NotifyPath)
+	}
+	var command proc.Command
+	if spec.Target != "" {
+		text, err := l.TargetSpec(TargetSpec{spec.Target, spec.Name, number, spec.Options, spec.StopSignal})
+		if err != nil {
+			return 0, err
+		}
+		told = append(told, launch.EnvRole+"="+launch.RoleTarget, launch.EnvSpec+"="+text)
+		command = launch.Self(&spec.Process, l.Self, "gofork: companion "+key{spec.Name, number}.String(), l.env.Of(&spec.Process, told...))
+	} else {
+		command, err = launch.Command(&spec.Process, spec.Command, l.env.Of(&spec.Process, told...))
+		if err != nil {
+			return 0, err
+		}
+	}
+	files, err := l.openStreams(key{spec.Name, number}, spec)
+	if err != nil {
+		return 0, err
+	}
+	defer files.Close()
+	command.Files = []int{proc.DevNull, files.Stdout, files.Stderr}
+	return l.System.Start(command)
+}
+
+// record writes a line of the log and passes it on as an event.
+func (l *loop) record(r record) {
+	attrs := append([]slog.Attr{slog.String("event", r.event)}, r.attrs...)
+	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
+	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: make(map[string]any, len(r.attrs))}
+	for _, at := range r.attrs {
+		if at.Value.Kind() == slog.KindDuration {
+			e.Attrs[at.Key] = at.Value.Duration().Seconds()
+			continue
+		}
+		e.Attrs[at.Key] = at.Value.Any()
+	}
+	l.Link.Send(link.Message{Event: e})
+}
+
+// finish ends the manager, and before it what companions have left behind
+// outside of their groups.
+func (l *loop) finish() {
+	if left := proc.EndDescendants(l.System, quickWindow); len(left) > 0 {
+		l.Logger.LogAttrs(background, slog.LevelError, "processes survive SIGKILL", slog.String("pids", fmt.Sprint(left)))
+	}
+	l.done = true
+}
+
+func (l *loop) close() {
+	l.timer.Stop()
+	for _, stop := range l.followers {
+		stop()
+	}
+	l.following.Wait()
+	for k := range l.streams {
+		l.forget(k)
+	}
+}

@@ -1,0 +1,374 @@
+package worker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// modes are the ways through the site; what a request sees must not differ.
+var modes = map[string]func(*Spec){
+	"bare":     func(*Spec) {},
+	"recorded": func(s *Spec) { s.Access = "record" },
+	"timed":    func(s *Spec) { s.RequestTimeout = time.Hour },
+	"both":     func(s *Spec) { s.Access, s.RequestTimeout = "combined", time.Hour },
+}
+
+var protocols = map[string]func(*http.Protocols, bool){
+	"HTTP/1": (*http.Protocols).SetHTTP1,
+	"h2c":    (*http.Protocols).SetUnencryptedHTTP2,
+}
+
+func TestPanicOfOneRequest(t *testing.T) {
+	h := http.NewServeMux()
+	h.HandleFunc("/before", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		panic("before the answer")
+	})
+	h.HandleFunc("/after", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "half an ans")
+		panic("in the answer")
+	})
+	h.HandleFunc("/flushed", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "half an ans")
+		w.(http.Flusher).Flush()
+		panic("in the answer")
+	})
+	h.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	h.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "fine") })
+	for mode, set := range modes {
+		for proto, p := range protocols {
+			t.Run(mode+" "+proto, func(t *testing.T) {
+				spec, log, l := testSpec(), new(lines), listen(t)
+				set(&spec)
+				startWorker(t, spec, serveHandler(h), Options{Logger: jsonLogger(log)}, l)
+				c, url := httpClient(t, p), "http://"+l.Addr().String()
+				fetch := func(path string) (int, string, error) {
+					resp, err := c.Get(url + path)
+					if err != nil {
+						return 0, "", err
+					}
+					defer resp.Body.Close()
+					b, err := io.ReadAll(resp.Body)
+					return resp.StatusCode, string(b), err
+				}
+				if code, body, err := fetch("/before"); err != nil || code != 500 || body != "Internal Server Error\n" {
+					t.Errorf("panic before the answer: %d %q %v", code, body, err)
+				}
+				for _, path := range []string{"/after", "/flushed", "/abort"} {
+					if code, body, err := fetch(path); err == nil {
+						t.Errorf("%s: a whole answer %d %q", path, code, body)
+					}
+				}
+				if code, body, err := fetch("/"); err != nil || code != 200 || body != "fine" {
+					t.Errorf("the next request: %d %q %v", code, body, err)
+				}
+				if n := strings.Count(log.String(), `"event":"request.panic"`); n != 3 {
+					t.Errorf("%d panics logged, want 3: %s", n, log)
+				}
+				if !strings.Contains(log.String(), "site_test.go") || strings.Contains(log.String(), "superfluous") {
+					t.Errorf("stack or noise: %s", log)
+				}
+			})
+		}
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	for mode, set := range modes {
+		t.Run(mode, func(t *testing.T) {
+			spec, l := testSpec(), listen(t)
+			spec.HTTP.MaxBody = 10
+			set(&spec)
+			startWorker(t, spec, Hello, Options{}, l)
+			c, url := httpClient(t), "http://"+l.Addr().String()+"/echo"
+			for _, tc := range []struct {
+				body io.Reader
+				want int
+			}{
+				{strings.NewReader("0123456789"), 200},
+				{strings.NewReader("0123456789a"), 413},
+				{struct{ io.Reader }{strings.NewReader("0123456789")}, 200}, // chunked
+				{http.NoBody, 200},
+			} {
+				resp, err := c.Post(url, "text/plain", tc.body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != tc.want {
+					t.Errorf("%T: %d, want %d", tc.body, resp.StatusCode, tc.want)
+				}
+			}
+			resp, err := c.Post(url, "text/plain", struct{ io.Reader }{strings.NewReader(strings.Repeat("x", 100_000))})
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err == nil && resp.StatusCode != 413 {
+					t.Errorf("a chunked body over the limit: whole answer %d", resp.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+func TestHeaderLimit(t *testing.T) {
+	spec, l := testSpec(), listen(t)
+	startWorker(t, spec, Hello, Options{}, l)
+	r, _ := http.NewRequest("GET", "http://"+l.Addr().String(), nil)
+	r.Header.Set("X-Large", strings.Repeat("x", 32<<10))
+	resp, err := httpClient(t).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Fatal(resp.Status)
+	}
+}
+
+func TestRequestTimeout(t *testing.T) {
+	released := make(chan struct{})
+	h := http.NewServeMux()
+	h.HandleFunc("/obeys", func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		if !errors.Is(context.Cause(r.Context()), ErrRequestTimeout) || !errors.Is(ErrRequestTimeout, context.DeadlineExceeded) {
+			t.Error(context.Cause(r.Context()))
+		}
+	})
+	h.HandleFunc("/ignores", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Mine", "never sent")
+		<-released
+		if _, err := io.WriteString(w, "late"); err != http.ErrHandlerTimeout {
+			t.Errorf("late write: %v", err)
+		}
+	})
+	h.HandleFunc("/begun", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	for proto, p := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			spec, log, l := testSpec(), new(lines), listen(t)
+			spec.RequestTimeout = 30 * time.Millisecond
+			startWorker(t, spec, serveHandler(h), Options{Logger: jsonLogger(log)}, l)
+			c, url := httpClient(t, p), "http://"+l.Addr().String()
+			if proto == "HTTP/1" {
+				defer func() { close(released) }()
+			}
+			for _, path := range []string{"/obeys", "/ignores"} {
+				if path == "/ignores" && proto != "HTTP/1" {
+					continue
+				}
+				resp, err := c.Get(url + path)
+				if err != nil {
+					t.Fatal(path, err)
+				}
+				body, err := io.ReadAll(resp.Body) // whole, while the handler still runs
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != 503 || string(body) != timeoutBody || resp.Header.Get("X-Mine") != "" {
+					t.Errorf("%s: %s %q %v", path, resp.Status, body, err)
+				}
+			}
+			resp, err := c.Get(url + "/begun")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("an answer that was cut looks whole: %q", body)
+			}
+			resp.Body.Close()
+			if !strings.Contains(log.String(), `"clock":"request_timeout"`) || !strings.Contains(log.String(), `"answered":"cut"`) {
+				t.Errorf("log: %s", log)
+			}
+		})
+	}
+}
+
+func TestRequestTimeoutEndsAWriteToAClientThatDoesNotRead(t *testing.T) {
+	spec, l := testSpec(), listen(t)
+	spec.RequestTimeout = 50 * time.Millisecond
+	ended := make(chan error, 1)
+	startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		b := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(b); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})), Options{}, l)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the write goes on for ever")
+	}
+}
+
+func TestTimedAnswersAreWhatTheHandlerSaid(t *testing.T) {
+	spec, l := testSpec(), listen(t)
+	spec.RequestTimeout = time.Hour
+	h := http.NewServeMux()
+	h.HandleFunc("/silent", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", "1") })
+	h.HandleFunc("/trailer", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		io.WriteString(w, "x")
+		w.Header().Set("X-Sum", "42")
+	})
+	h.HandleFunc("/hint", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</a>")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusTeapot)
+	})
+	h.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+		c.Close()
+	})
+	startWorker(t, spec, serveHandler(h), Options{}, l)
+	c, url := httpClient(t), "http://"+l.Addr().String()
+	for path, check := range map[string]func(*http.Response) bool{
+		"/silent":  func(r *http.Response) bool { return r.StatusCode == 200 && r.Header.Get("X-A") == "1" },
+		"/trailer": func(r *http.Response) bool { return r.Trailer.Get("X-Sum") == "42" },
+		"/hint":    func(r *http.Response) bool { return r.StatusCode == 418 },
+		"/hijack":  func(r *http.Response) bool { return r.StatusCode == 204 },
+	} {
+		resp, err := c.Get(url + path)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if !check(resp) {
+			t.Errorf("%s: %v %v", path, resp, resp.Trailer)
+		}
+	}
+}
+
+func TestAccessRecord(t *testing.T) {
+	spec, log, l := testSpec(), new(lines), listen(t)
+	spec.Access = "record"
+	w := startWorker(t, spec, Hello, Options{Logger: jsonLogger(log)}, l)
+	r, _ := http.NewRequest("GET", "http://"+l.Addr().String()+"/pid?x=1", nil)
+	r.Header.Set("X-Request-Id", "given")
+	r.Header.Set("X-Forwarded-For", "203.0.113.9")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	resp, err := httpClient(t).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	w.stop()
+	w.wantExit(t, 0)
+	var got map[string]any
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, `"event":"request"`) {
+			json.Unmarshal([]byte(line), &got)
+		}
+	}
+	delete(got, "time")
+	delete(got, "seconds")
+	want := map[string]any{
+		"level": "INFO", "msg": "request", "event": "request", "method": "GET", "path": "/pid", "proto": "HTTP/1.1",
+		"scheme": "https", "host": l.Addr().String(), "status": 200.0, "bytes": float64(len(body)),
+		"remote": "203.0.113.9:0", "user_agent": "Go-http-client/1.1", "request_id": "given",
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) || resp.Header.Get("X-Request-Id") != "given" {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestCombinedLineCannotBeForged(t *testing.T) {
+	r := httptest.NewRequest("GET", "/a", nil)
+	r.RequestURI = "/a\"\n"
+	r.RemoteAddr = "192.0.2.1:99"
+	r.Header.Set("User-Agent", "x\" \\ \x1b\xff")
+	r.SetBasicAuth("a b", "secret")
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	got := string(appendCombined(nil, r, 200, 0, start))
+	want := `192.0.2.1 - a\x20b [02/Jan/2026:03:04:05 +0000] "GET /a\"\x0a HTTP/1.1" 200 - "-" "x\" \\ \x1b\xff"` + "\n"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAccessCombined(t *testing.T) {
+	spec, out, l := testSpec(), new(lines), listen(t)
+	spec.Access = "combined"
+	w := startWorker(t, spec, Hello, Options{Stdout: out}, l)
+	resp, err := httpClient(t).Post("http://"+l.Addr().String()+"/echo", "text/plain", strings.NewReader("12345"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	w.stop()
+	w.wantExit(t, 0)
+	if !regexp.MustCompile(`^127\.0\.0\.1 - - \[[^]]+\] "POST /echo HTTP/1\.1" 200 5 "-" "Go-http-client/1\.1"\n$`).MatchString(out.String()) {
+		t.Errorf("line: %q", out)
+	}
+	if id := resp.Header.Get("X-Request-Id"); !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) {
+		t.Errorf("request id %q", id)
+	}
+}
+
+func TestRunningRequestIsAnsweredWithCloseWhenRecorded(t *testing.T) {
+	spec, l := testSpec(), listen(t)
+	spec.Access, spec.DrainDelay = "record", time.Hour
+	entered, proceed := make(chan struct{}), make(chan struct{})
+	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-proceed
+	})), Options{}, l)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+	w.stop()
+	w.await(t, "STOPPING=1")
+	close(proceed)
+	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || !resp.Close {
+		t.Fatal(resp, err)
+	}
+	w.wantExit(t, 0)
+}
+
+func TestBarePathAllocatesNothing(t *testing.T) {
+	spec := testSpec()
+	s, err := newSite(spec, Options{}, nil, newConnTable(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", new(bytes.Buffer))
+	r.Header.Set("User-Agent", "x")
+	if n := testing.AllocsPerRun(100, func() { s.ServeHTTP(w, r) }); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
