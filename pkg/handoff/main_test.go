@@ -50,9 +50,11 @@ func child(mode string, args []string) int {
 func run(t *testing.T, change func(*exec.Cmd), args ...string) string {
 	t.Helper()
 	c := exec.Command("/proc/self/exe", append([]string{"child"}, args...)...)
+	c.Env = os.Environ()
 	if change != nil {
 		change(c)
 	}
+	c.Env = append(c.Env, "GORACE=atexit_sleep_ms=0") // else a second each under -race
 	out, err := c.CombinedOutput()
 	if _, failed := err.(*exec.ExitError); err != nil && !failed {
 		t.Fatal(err)
