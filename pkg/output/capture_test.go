@@ -2,6 +2,8 @@ package output
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -115,6 +117,9 @@ func TestCloseTakesWhatIsInThePipe(t *testing.T) {
 		t.Errorf("second Close: %v", err)
 	}
 	c.Settle() // harmless afterwards
+	if _, err := c.read(-1, 1); !errors.Is(err, io.EOF) {
+		t.Errorf("read after Close: %v", err)
+	}
 	if got := c.Tail(1); !slices.Equal(got, []string{"line 999"}) {
 		t.Errorf("tail after Close: %q", got)
 	}

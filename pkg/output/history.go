@@ -55,7 +55,7 @@ func (h *history) makeRoom(n int) {
 	}
 	keep := h.buf[keepFrom(h.buf):]
 	size := max(cap(h.buf), historyMin)
-	for size < len(keep) || size < len(keep)+n {
+	for size < 2*len(keep) || size < len(keep)+n {
 		size *= 2
 	}
 	if size == cap(h.buf) {

@@ -80,6 +80,9 @@ func TestLineOfMaxLineIsNotSplitAndOneByteMoreIs(t *testing.T) {
 	if lines, _ := splitAll([][]byte{[]byte(at + "\nnext\n")}); !slices.Equal(lines, []string{at, "next"}) {
 		t.Errorf("a line of MaxLine came out as %d lines", len(lines))
 	}
+	if lines, _ := splitAll([][]byte{[]byte(at), []byte("\n")}); !slices.Equal(lines, []string{at}) {
+		t.Errorf("a line of MaxLine whose newline came later came out as %d lines", len(lines))
+	}
 	lines, _ := splitAll([][]byte{[]byte(at + "x\nnext\n")})
 	if len(lines) != 3 || len(lines[0]) != MaxLine || !strings.HasSuffix(lines[0], SplitMark) || strings.HasSuffix(lines[1], SplitMark) {
 		t.Errorf("a line of MaxLine+1 came out as %d lines", len(lines))
