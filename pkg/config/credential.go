@@ -104,7 +104,7 @@ func lookup(want userGroup, h host) (*Credential, error) {
 
 func (c *Credential) fill(u *user.User) error {
 	if !isID(u.Uid) || !isID(u.Gid) {
-		return fmt.Errorf("has no usable ids in its passwd entry")
+		return errors.New("has no usable ids in its passwd entry")
 	}
 	c.UID, c.GID = id(u.Uid), id(u.Gid)
 	c.Home, c.Login = u.HomeDir, u.Username

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,7 +121,7 @@ func TestLoadReportsEverythingThatIsWrong(t *testing.T) {
 		if err == nil {
 			t.Fatal("loaded without an error")
 		}
-		if _, ok := err.(Problems); !ok {
+		if ps := (Problems{}); !errors.As(err, &ps) {
 			t.Fatalf("error is a %T, want Problems: %v", err, err)
 		}
 		c.check(t, err.Error()+"\n")

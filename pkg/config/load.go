@@ -129,9 +129,12 @@ func (in *input) read(src Source, dir string, environ map[string]string) map[str
 		}
 	}
 	k := koanf.New("\x00") // dots are part of names here, such as those of variables
-	for _, l := range []layer{file, in.fromEnviron(environ, file), in.fromSettings(src.Set)} {
+	for i, l := range []layer{file, in.fromEnviron(environ, file), in.fromSettings(src.Set)} {
 		if len(l) == 0 {
 			continue
+		}
+		if i > 0 {
+			in.clash("", file, l)
 		}
 		if err := k.Load(l, nil); err != nil {
 			in.problems = append(in.problems, Problem{File: in.path, Rule: err.Error()})
@@ -144,7 +147,7 @@ func (in *input) read(src Source, dir string, environ map[string]string) map[str
 }
 
 func (in *input) readFile(path string) (map[string]any, bool) {
-	doc, err := readAll(path, maxFile)
+	doc, err := readConfig(path)
 	if err != nil {
 		in.problems = append(in.problems, Problem{File: in.path, Rule: "cannot read it: " + err.Error()})
 		return nil, false
@@ -161,13 +164,41 @@ func (in *input) readFile(path string) (map[string]any, bool) {
 	return tree, true
 }
 
+// readConfig refuses a named pipe, on which a reload would wait for a writer; /dev/stdin
+// is open already and may be one.
+func readConfig(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(path, "/dev/") {
+		return nil, errors.New("not a regular file")
+	}
+	return readAll(path, maxFile)
+}
+
+// clash reports values of the file where a later layer has a table, which the merge
+// would replace without a word.
+func (in *input) clash(table string, file, later map[string]any) {
+	for name, value := range later {
+		inner, isTable := value.(map[string]any)
+		under := file[name]
+		if !isTable || under == nil {
+			continue
+		}
+		key := join(table, name)
+		if sub, ok := under.(map[string]any); ok {
+			in.clash(key, sub, inner)
+			continue
+		}
+		in.problems = append(in.problems, Problem{File: in.path, Line: linesOf(in.doc)[key], Key: key, Value: show(under), Rule: "must be a table"})
+	}
+}
+
 // readAll reads a file of at most limit bytes; its errors do not repeat the path.
 func readAll(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, cause(err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // nothing was written
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, cause(err)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -255,10 +256,11 @@ func FuzzLoad(f *testing.F) {
 		if (c == nil) == (err == nil) {
 			t.Fatalf("neither or both of a configuration and an error: %v, %v", c, err)
 		}
-		if ps, ok := err.(Problems); err != nil && (!ok || len(ps) == 0 || ps.Error() == "") {
+		var ps Problems
+		if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
 			t.Fatalf("error is %T %v", err, err)
 		}
-		for _, p := range asProblems(err) {
+		for _, p := range ps {
 			if p.Rule == "" || p.File == "" {
 				t.Fatalf("a problem without place or rule: %+v", p)
 			}
@@ -268,5 +270,3 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
-
-func asProblems(err error) Problems { ps, _ := err.(Problems); return ps }

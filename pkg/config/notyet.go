@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // notYet lists keys that the schema knows and nothing acts on so far. To set one to
 // anything but its default is refused, because a setting that has no effect is worse
@@ -28,6 +31,12 @@ func notYet() []string {
 		"admin.*",
 		"hooks.*",
 	}
+}
+
+// NotYet reports whether nothing acts on the key so far, so that only its default is
+// accepted.
+func (k Key) NotYet() bool {
+	return slices.ContainsFunc(notYet(), func(p string) bool { return matchKey(p, k.Path()) })
 }
 
 // matchKey reports whether a dotted key fits a pattern of notYet.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -44,10 +45,10 @@ func (r *reader) parseCommand(k *Key, at string, raw any) (any, bool) {
 	for i, word := range words {
 		expanded, err := r.expand(word)
 		if err == nil && strings.IndexByte(expanded, 0) >= 0 {
-			err = fmt.Errorf("must not contain a NUL byte")
+			err = errors.New("must not contain a NUL byte")
 		}
 		if err == nil && i == 0 && expanded == "" {
-			err = fmt.Errorf("must name a program")
+			err = errors.New("must name a program")
 		}
 		if err != nil {
 			// A word of an array has a place of its own, one of a string has not.
