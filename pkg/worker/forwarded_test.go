@@ -29,7 +29,7 @@ func TestForwardedClient(t *testing.T) {
 		"scheme of the client":   {"127.0.0.1:5", h{"X-Forwarded-For": "203.0.113.9, 10.0.0.2", "X-Forwarded-Proto": "https, http"}, "203.0.113.9:0", "https", 2},
 		"scheme of the nearest":  {"127.0.0.1:5", h{"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https, http"}, "203.0.113.9:0", "http", 2},
 		"odd scheme":             {"127.0.0.1:5", h{"X-Forwarded-Proto": "gopher"}, "127.0.0.1:5", "http", 1},
-		"rfc 7239":               {"[::1]:5", h{"Forwarded": `for="[2001:db8::1]:80";proto=https;by=x, for=10.0.0.2`}, "[2001:db8::1]:80", "http", 1},
+		"rfc 7239":               {"[::1]:5", h{"Forwarded": `for="[2001:db8::1]:80";proto=https;by=x, for=10.0.0.2`}, "[2001:db8::1]:80", "https", 1},
 		"rfc 7239 every scheme":  {"[::1]:5", h{"Forwarded": `For="[2001:db8::1]";Proto=https, for=10.0.0.2;proto=http`}, "[2001:db8::1]:0", "https", 1},
 		"rfc 7239 quoted commas": {"[::1]:5", h{"Forwarded": `for="a,b\",c"`}, "[::1]:5", "http", 1},
 		"unix socket":            {"@", h{"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9:0", "http", 1},

@@ -113,7 +113,7 @@ func TestProxyProtocol(t *testing.T) {
 				t.Errorf("%q: %d %s", pieces, code, body)
 			}
 		}
-		if code, _ := ask(t, l, request); code != 0 {
+		if code, _ := ask(t, l, request); code != 400 {
 			t.Errorf("without a header: %d", code)
 		}
 		w.stop()

@@ -26,13 +26,20 @@ func (w *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		if w.status == 0 {
 			w.status = status
-			// A request that was running when the drain began.
-			if w.http1 && status >= 200 && w.draining.Load() {
-				w.Header().Set("Connection", "close")
+			if status >= 200 {
+				w.announceClose()
 			}
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// announceClose says "Connection: close" in the answer to a request that was
+// running when the drain began.
+func (w *recorder) announceClose() {
+	if w.http1 && w.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 func (w *recorder) Write(p []byte) (int, error) {

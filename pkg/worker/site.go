@@ -114,9 +114,12 @@ func (s *site) serveRecorded(w http.ResponseWriter, r *http.Request, handler htt
 	}()
 	if s.timeout > 0 {
 		s.serveTimed(rec, r, handler)
-		return
+	} else {
+		handler.ServeHTTP(rec, r)
 	}
-	handler.ServeHTTP(rec, r)
+	if !rec.sent() {
+		rec.announceClose() // the server answers for a handler that did not
+	}
 }
 
 // panicked answers 500 if nothing was sent yet, else it breaks the connection,
