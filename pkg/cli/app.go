@@ -147,6 +147,13 @@ func (r *run) root() *cobra.Command {
 	add(groupObserve, r.statusCommand(), r.eventsCommand(), r.logsCommand())
 	add(groupAct, r.companionCommand(), r.reloadCommand(), r.scaleCommand(), r.reopenCommand(),
 		r.stopCommand(), r.upgradeCommand(), r.notifyCommand())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // cobra's shows its help, and no error, for an unknown shell
+			c.Args = noSuchCommand
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
 }
 
@@ -159,6 +166,9 @@ func (r *run) examples(lines ...string) string {
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
+	}
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2 // cobra's own default, which it sets elsewhere only
 	}
 	hint := ""
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {

@@ -168,7 +168,10 @@ func (r *run) commandWarnings(c *config.Config) []string {
 	return warnings
 }
 
-var errNotExecutable = errors.New("it is not executable")
+var (
+	errNotExecutable = errors.New("it is not executable")
+	errNotInPath     = errors.New("it is not in PATH")
+)
 
 // executable says why a program could not be run, as execvp(3) would find it.
 func executable(name, cwd, path string) error {
@@ -178,7 +181,7 @@ func executable(name, cwd, path string) error {
 		}
 		return executableFile(name)
 	}
-	err := fmt.Errorf("it is not in PATH: %w", fs.ErrNotExist)
+	err := errNotInPath
 	for _, dir := range filepath.SplitList(path) {
 		switch found := executableFile(filepath.Join(dir, name)); {
 		case found == nil:

@@ -5,66 +5,65 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/gofork/gofork/pkg/control"
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into testdata")
 
-// TestCommands runs the command lines of testdata/*.txtar and compares exit code,
-// standard output and standard error. A file holds, for each command line, a section
-// of that name with the three together; "broken" and "well" are the two gofork that
-// answer.
-func TestCommands(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
+// TestSessions replays testdata/*.session: each command line after "$ gofork" must
+// print what stands below it, standard output first, and end with that exit code.
+// The gofork that answers has some trouble, but for well.session.
+func TestSessions(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.session")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no test data: %v", err)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".session"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			well := strings.Contains(string(archive.Comment), "well")
-			for i, f := range archive.Files {
-				backend := newFake()
-				if well {
-					backend = backend.well()
+			var got strings.Builder
+			for line := range strings.Lines(string(want)) {
+				if strings.HasPrefix(line, "#") {
+					got.WriteString(line)
 				}
-				socket := startFake(t, backend)
-				code, stdout, stderr := gofork(t, []string{"GOFORK_SOCKET=" + socket}, words(f.Name)...)
-				got := fmt.Sprintf("exit %d\n%s", code, stdout)
-				if stderr != "" {
-					got += "stderr:\n" + stderr
-				}
-				got = strings.ReplaceAll(got, socket, "SOCKET")
-				if *update {
-					archive.Files[i].Data = []byte(got)
-					continue
-				}
-				if diff := cmp.Diff(string(f.Data), got); diff != "" {
-					t.Errorf("gofork %s (-want +got):\n%s", f.Name, diff)
+				if command, ok := strings.CutPrefix(line, "$ gofork "); ok {
+					got.WriteString("\n" + line + replay(t, file, strings.Fields(command)))
 				}
 			}
 			if *update {
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				err = os.WriteFile(file, []byte(got.String()), 0o644)
+			}
+			if diff := cmp.Diff(string(want), got.String()); !*update && diff != "" {
+				t.Errorf("session (-want +got):\n%s", diff)
+			}
+			if err != nil {
+				t.Error(err)
 			}
 		})
 	}
 }
 
-func words(line string) []string {
-	if line == "(nothing)" {
-		return nil
+// replay runs one command line of a session against a gofork of its own.
+func replay(t *testing.T, file string, args []string) string {
+	f := newFake()
+	if strings.HasSuffix(file, "well.session") {
+		f = f.well()
 	}
-	return strings.Fields(line)
+	socket := startFake(t, f)
+	code, stdout, stderr := gofork(t, []string{"GOFORK_SOCKET=" + socket}, args...)
+	if stderr != "" {
+		stderr = "stderr:\n" + stderr
+	}
+	here := strings.NewReplacer(socket, "SOCKET", runtime.Version(), "GO", runtime.GOOS+"/"+runtime.GOARCH, "OS/ARCH")
+	return here.Replace(fmt.Sprintf("%s%s[exit %d]\n", stdout, stderr, code))
 }
 
 func TestEveryActionAsksForWhatWasMeant(t *testing.T) {
@@ -91,7 +90,7 @@ func TestEveryActionAsksForWhatWasMeant(t *testing.T) {
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			f := newFake()
-			code, _, stderr := gofork(t, nil, append([]string{"-s", startFake(t, f)}, words(tt.line)...)...)
+			code, _, stderr := gofork(t, nil, append([]string{"-s", startFake(t, f)}, strings.Fields(tt.line)...)...)
 			if code != ExitOK {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}

@@ -37,13 +37,12 @@ func (r *run) socketPath() (string, error) {
 	if r.configPath != "" {
 		return r.configuredSocket()
 	}
-	return r.onlySocket()
+	return onlySocket(r.runtimeDir())
 }
 
-// onlySocket is the one in the default directory. (A new arbiter's SOCKET.2, there
-// during an upgrade, does not count.)
-func (r *run) onlySocket() (string, error) {
-	dir := r.runtimeDir()
+// onlySocket is the one in a directory. (A new arbiter's SOCKET.2, there during an
+// upgrade, does not count.)
+func onlySocket(dir string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.sock"))
 	if err != nil {
 		return "", fmt.Errorf("cannot look for sockets in %s: %w", dir, err)
