@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -25,7 +27,7 @@ func loadIn(t testing.TB, dir, doc string, h host) (*Config, error) {
 	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(doc), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return load(Source{Path: "app.toml", Dir: dir}, testKnown(), h)
+	return load(Source{Path: "app.toml", Dir: dir}, testKnown(), h, notYet())
 }
 
 func TestLoadNamesAFileThatCannotBeRead(t *testing.T) {
@@ -34,7 +36,7 @@ func TestLoadNamesAFileThatCannotBeRead(t *testing.T) {
 		"nope.toml": "nope.toml: cannot read it: no such file or directory",
 		".":         ".: cannot read it: is a directory",
 	} {
-		_, err := load(Source{Path: path, Dir: dir}, testKnown(), testHost())
+		_, err := load(Source{Path: path, Dir: dir}, testKnown(), testHost(), notYet())
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}
@@ -51,7 +53,7 @@ func TestLoadRefusesAnEndlessFile(t *testing.T) {
 	if err := f.Truncate(maxFile + 1); err != nil {
 		t.Fatal(err)
 	}
-	_, err = load(Source{Path: "big.toml", Dir: dir}, testKnown(), testHost())
+	_, err = load(Source{Path: "big.toml", Dir: dir}, testKnown(), testHost(), notYet())
 	if want := "big.toml: cannot read it: it is larger than 8 MiB"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -100,7 +102,7 @@ func TestRuntimeDirFallsBack(t *testing.T) {
 	} {
 		h := testHost()
 		h.euid = tt.euid
-		c, err := load(Source{Environ: append(tt.environ, "GOFORK_WORKER__HANDLER=hello"), Dir: t.TempDir()}, testKnown(), h)
+		c, err := load(Source{Environ: append(tt.environ, "GOFORK_WORKER__HANDLER=hello"), Dir: t.TempDir()}, testKnown(), h, notYet())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +191,7 @@ func TestSettingsOfOneKeyLaterWins(t *testing.T) {
 		{Key: "worker", Value: `{ command = ["a"], count = 2 }`, Flag: "--set"},
 		{Key: "worker.count", Value: "3", Flag: "--workers"},
 		{Key: "worker.command", Value: "true", Flag: "--set"},
-	}}, testKnown(), testHost())
+	}}, testKnown(), testHost(), notYet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +218,7 @@ func BenchmarkLoadThousandCompanions(b *testing.B) {
 	}
 	src := Source{Path: "app.toml", Dir: dir}
 	for b.Loop() {
-		if _, err := load(src, testKnown(), testHost()); err != nil {
+		if _, err := load(src, testKnown(), testHost(), notYet()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -252,7 +254,7 @@ func FuzzLoad(f *testing.F) {
 		if key != "" {
 			src.Set = []Setting{{Key: key, Value: value, Flag: "--set"}}
 		}
-		c, err := load(src, testKnown(), testHost())
+		c, err := load(src, testKnown(), testHost(), notYet())
 		if (c == nil) == (err == nil) {
 			t.Fatalf("neither or both of a configuration and an error: %v, %v", c, err)
 		}
@@ -269,4 +271,72 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("differs from itself: %+v", Diff(c, c))
 		}
 	})
+}
+
+func TestUserOfAnotherLevelComesWithoutItsGroup(t *testing.T) {
+	c := loadText(t, `
+[server]
+user = 4320
+group = 5
+[worker]
+command = ["app"]
+user = "root"
+`)
+	if got := c.Worker.Credential; got.UID != 0 || got.GID == 5 {
+		t.Errorf("the worker runs as %d:%d, with the group of server.user", got.UID, got.GID)
+	}
+}
+
+func TestKeysThatAreNotSupportedYetAreReadAlready(t *testing.T) {
+	dir := t.TempDir()
+	src := Source{Dir: dir, Environ: []string{
+		"GOFORK_WORKER__HANDLER=hello",
+		"GOFORK_WORKER__MAX_MEMORY=1GiB",
+		`GOFORK_WORKER__WATCH=["*.go"]`,
+		"GOFORK_WORKER__HTTP__MAX_BODY=5",
+		`GOFORK_WORKER__HTTP__TRUSTED_PROXIES=["10.1.2.3/8", "::2"]`,
+		"GOFORK_COMPANION__A__COMMAND=x",
+		"GOFORK_COMPANION__A__ON_RELOAD=hup",
+		"GOFORK_COMPANION_DEFAULTS__MAX_LIFETIME=1h",
+		"GOFORK_ADMIN__BIND=:9090",
+		"GOFORK_ADMIN__TOKEN_FILE=token",
+		`GOFORK_HOOKS__ON_EXIT=["notify", "${WHO:-me}"]`,
+		"GOFORK_HOOKS__PRE_EXEC=[]",
+	}}
+	c, err := load(src, testKnown(), testHost(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Worker.MaxMemory != 1<<30 || c.Worker.HTTP.MaxBody != 5 {
+		t.Errorf("worker: %+v", c.Worker)
+	}
+	for _, tt := range []struct{ got, want any }{
+		{c.Worker.Watch, []string{filepath.Join(dir, "*.go")}},
+		{c.Worker.HTTP.TrustedProxies, []string{"10.0.0.0/8", "::2/128"}},
+		{c.Companions[0].OnReload, OnReload{Signal: syscall.SIGHUP}},
+		{c.Companions[0].MaxLifetime, time.Hour},
+		{c.Admin, Admin{Bind: ":9090", TokenFile: filepath.Join(dir, "token")}},
+		{c.Hooks.Commands, map[string][]string{"on_exit": {"notify", "me"}}},
+		{c.Warnings, []string{"admin.bind: :9090 is open on all interfaces"}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	_, err = load(Source{Dir: dir, Environ: append(src.Environ, "GOFORK_WORKER__HTTP__TLS_CERT=x", "GOFORK_WORKER__HANDLER=", "GOFORK_WORKER__COMMAND=x")}, testKnown(), testHost(), nil)
+	const want = "GOFORK_WORKER__HTTP__MAX_BODY: worker.http.max_body: is for handler workers only"
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "worker.http: tls_cert and tls_key must be set together") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamedPipeIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "app.toml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := load(Source{Path: "app.toml", Dir: dir}, testKnown(), testHost(), notYet())
+	if err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("got %v", err)
+	}
 }
