@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// Reads are small until one fills its buffer: most wake-ups are for a line.
+	// Reads are small until one brings smallRead bytes: most wake-ups are for a line.
 	smallRead = 64 << 10
 	largeRead = pipeSize
 )
@@ -66,7 +66,7 @@ type Capture struct {
 
 	reading sync.Mutex // held for one read and its way to the sink
 	partial []byte     // the unfinished last line, at most MaxLine
-	burst   bool       // the last read filled its buffer
+	burst   bool       // the last read was no small one
 	ended   bool       // the sink is closed
 
 	closing  sync.Once
@@ -171,7 +171,6 @@ func (c *Capture) read(fd, limit int) (int, error) {
 	room := (*b)[held:min(len(*b), held+limit)]
 	n, err := readNoIntr(fd, room)
 	if n <= 0 {
-		c.burst = false
 		if errors.Is(err, unix.EAGAIN) {
 			c.sink.idle()
 			return 0, err
@@ -181,7 +180,7 @@ func (c *Capture) read(fd, limit int) (int, error) {
 		}
 		return 0, err
 	}
-	c.burst = n == len(room)
+	c.burst = n >= smallRead
 	c.keep(splitLines((*b)[:held+n], c.whole, c.cut))
 	return n, nil
 }

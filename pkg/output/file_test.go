@@ -284,6 +284,22 @@ func TestHalfALineIsTakenBack(t *testing.T) {
 	}
 }
 
+// Half a line that could not be taken back is ended, not continued.
+func TestTornLineIsEndedBeforeTheNext(t *testing.T) {
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	f := openFile(t, FileConfig{})
+	fileLimit(t, 3, func() {
+		f.size-- // as if somebody else had written behind it
+		f.WriteLines([]byte("aaaa\n"))
+		f.WriteLines([]byte("bbbb\n")) // no room for the newline either
+	})
+	f.WriteLines([]byte("cccc\n"))
+	if got := content(t, f.Path); got != "aaa\ncccc\n" || f.Dropped() != 2 {
+		t.Errorf("got %q, dropped %d", got, f.Dropped())
+	}
+}
+
 // fileLimit runs f while no file of this process can grow beyond size.
 func fileLimit(t *testing.T, size uint64, f func()) {
 	t.Helper()
