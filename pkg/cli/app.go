@@ -50,7 +50,7 @@ func (a App) Main() {
 // Run carries out one command line and returns its exit code.
 func (a App) Run(ctx context.Context, args []string, stdio Stdio) int {
 	r := &run{app: a, stdio: stdio, name: a.name()}
-	root := r.root()
+	root := r.root() //nolint:contextcheck // cobra hands ctx to the command
 	root.SetArgs(numbersLast(args))
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)

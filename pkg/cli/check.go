@@ -227,7 +227,7 @@ func (r *run) printFinding(f *finding) {
 	if f.Workers > 0 {
 		rows = append(rows, []cell{{text: "workers"}, {text: strconv.Itoa(f.Workers)}})
 	}
-	rows = append(rows, []cell{{text: "stop budget"}, {text: seconds(f.StopBudget)}, {text: "(" + f.Cause + ")"}})
+	rows = append(rows, []cell{{text: "stop budget"}, {text: seconds(f.StopBudget) + " (" + f.Cause + ")"}})
 	if f.Platform != nil {
 		rows = append(rows, []cell{{text: f.Platform.Name}, {text: f.Platform.Setting}})
 	}

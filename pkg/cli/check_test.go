@@ -41,8 +41,7 @@ func TestCheckShowsTheBudgetAndWhoCausesIt(t *testing.T) {
 	for _, want := range []string{
 		"app.toml: ok\n",
 		"workers      2\n",
-		"stop budget  71s",
-		"(companion rq-default: stop_timeout 1m0s + manager.shutdown_buffer 10s)\n",
+		"stop budget  71s (companion rq-default: stop_timeout 1m0s + manager.shutdown_buffer 10s)\n",
 		"kubernetes   terminationGracePeriodSeconds: 71\n",
 		"COMPANION   INSTANCES  STOP TIMEOUT  HASH\n",
 		"rq-default  3          1m0s          ",

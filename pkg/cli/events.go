@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,8 +67,9 @@ func eventLine(e control.Event, p paint) string {
 	fmt.Fprintf(&b, "%s %s %-20s %s", e.Time.Local().Format(time.TimeOnly), p(color, fmt.Sprintf("%-5s", e.Level)), e.Event, e.Message)
 	for _, key := range slices.Sorted(maps.Keys(e.Attrs)) {
 		value := fmt.Sprint(e.Attrs[key])
-		if n, ok := e.Attrs[key].(float64); ok && n == float64(int64(n)) {
-			value = fmt.Sprint(int64(n)) // JSON has no whole numbers, pids are
+		if n, ok := e.Attrs[key].(float64); ok {
+			// JSON has no whole numbers, but pids are; of seconds, thousandths are enough.
+			value = strconv.FormatFloat(math.Round(n*1000)/1000, 'f', -1, 64)
 		}
 		if value == "" || strings.ContainsAny(value, " \"=\n\t") {
 			value = fmt.Sprintf("%q", value)

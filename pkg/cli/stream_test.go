@@ -16,7 +16,7 @@ import (
 func exited() control.Event {
 	return control.Event{
 		Seq: 1, Time: *at("2026-01-02T03:04:05Z"), Event: "companion.exited", Role: "manager", Level: "ERROR",
-		Message: "companion has ended", Attrs: map[string]any{"pid": 14, "companion": "rq", "reason": "killed by SIGKILL", "uptime": 1.5},
+		Message: "companion has ended", Attrs: map[string]any{"pid": 14, "companion": "rq", "reason": "killed by SIGKILL", "uptime": 1.5004},
 	}
 }
 
@@ -25,7 +25,7 @@ func TestEventsAreALineEach(t *testing.T) {
 	for _, tt := range []struct{ flag, want string }{
 		{"--json=false", clock + ` ERROR companion.exited     companion has ended companion=rq pid=14 reason="killed by SIGKILL" uptime=1.5` + "\n"},
 		{"--json", `{"time":"2026-01-02T03:04:05Z","level":"ERROR","msg":"companion has ended","event":"companion.exited","role":"manager",` +
-			`"companion":"rq","pid":14,"reason":"killed by SIGKILL","uptime":1.5}` + "\n"},
+			`"companion":"rq","pid":14,"reason":"killed by SIGKILL","uptime":1.5004}` + "\n"},
 	} {
 		f := newFake()
 		f.events <- exited()

@@ -60,8 +60,13 @@ func writeWorkers(w io.Writer, p paint, workers control.Workers) {
 			rss = humanize.IBytes(uint64(worker.RSSBytes))
 		}
 		rows = append(rows, []cell{
-			{text: strconv.Itoa(worker.Slot)}, {text: pid}, {worker.State, stateColor(worker.State)},
-			{text: strconv.Itoa(worker.Generation)}, {text: uptime}, {text: strconv.Itoa(worker.Restarts)}, {text: rss},
+			{text: strconv.Itoa(worker.Slot)},
+			{text: pid},
+			{worker.State, stateColor(worker.State)},
+			{text: strconv.Itoa(worker.Generation)},
+			{text: uptime},
+			{text: strconv.Itoa(worker.Restarts)},
+			{text: rss},
 			{text: remark(worker)},
 		})
 	}

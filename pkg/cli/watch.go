@@ -41,7 +41,7 @@ func (r *run) watchStream(ctx context.Context, c *control.Client, targets []stri
 	}
 	defer func() {
 		cancel()
-		for range events { //nolint:revive // the reader of the stream ends with it
+		for range events { // until the stream's reader has ended
 		}
 	}()
 	var second <-chan time.Time

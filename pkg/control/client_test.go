@@ -87,8 +87,10 @@ func TestClientPassesItsDeadlineOn(t *testing.T) {
 }
 
 func TestClientReturnsTheResultOfAFailedReload(t *testing.T) {
-	failed := &control.Reload{At: time.Unix(1700000000, 0).UTC(), Error: "cannot reload", Seconds: 0.5,
-		Companions: control.CompanionsChange{Added: []string{}, Removed: []string{}, Restarted: []string{}, Unchanged: []string{"rq"}}}
+	failed := &control.Reload{
+		At: time.Unix(1700000000, 0).UTC(), Error: "cannot reload", Seconds: 0.5,
+		Companions: control.CompanionsChange{Added: []string{}, Removed: []string{}, Restarted: []string{}, Unchanged: []string{"rq"}},
+	}
 	s := start(t, &fake{reload: func(context.Context, control.ReloadRequest) (*control.Reload, error) { return failed, nil }}, control.Options{})
 	c := control.Dial(s.socket)
 	defer c.Close()

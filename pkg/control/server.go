@@ -126,7 +126,7 @@ func serve(ctx context.Context, ln net.Listener, b Backend, s serving) error {
 
 	var open sync.WaitGroup // goroutines of connections; all are added by srv.Serve's own
 	srv := &http.Server{
-		Handler:                      newHandler(b, s.admit, s.metrics, s.logger, door.full, ctx.Done()),
+		Handler:                      newHandler(b, s.admit, s.metrics, s.logger, door.full, ctx.Done()), //nolint:contextcheck // each request brings its own
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		ConnContext:                  s.connContext,
 		ReadHeaderTimeout:            headerTimeout,
@@ -141,6 +141,7 @@ func serve(ctx context.Context, ln net.Listener, b Backend, s serving) error {
 				open.Add(1)
 			case http.StateClosed, http.StateHijacked:
 				open.Done()
+			default: // on its way between the two
 			}
 		},
 	}
@@ -152,7 +153,7 @@ func serve(ctx context.Context, ln net.Listener, b Backend, s serving) error {
 	case acceptErr = <-accepted:
 	case <-ctx.Done():
 	}
-	end(srv, abandon)
+	end(srv, abandon) //nolint:contextcheck // ctx has ended, that is why
 	if acceptErr == nil {
 		acceptErr = <-accepted
 	}
