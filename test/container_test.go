@@ -106,19 +106,6 @@ count = 1
 	}
 }
 
-func TestPID1RefusesAnUpgrade(t *testing.T) {
-	t.Parallel()
-	s := asPID1(t, twoHello)
-	s.ready()
-	kill(t, s.first(), syscall.SIGUSR2)
-	s.await("upgrade.failed")
-	s.mustGet("/")
-	kill(t, s.first(), syscall.SIGTERM)
-	if code := s.exit(patience); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
-}
-
 // A container may have any uid, no passwd entry for it, and nothing to write to.
 func TestArbitraryUserWithoutAWritablePath(t *testing.T) {
 	t.Parallel()

@@ -288,8 +288,13 @@ func (s *server) ready() control.Status {
 	s.t.Helper()
 	s.await("server.ready")
 	return s.awaitStatus("everything is up", func(st control.Status) bool {
-		return st.State == "running" && st.Workers.Ready == st.Workers.Configured && allRunning(st)
+		return st.State == "running" && st.Workers.Ready == st.Workers.Configured && companionsUp(st)
 	})
+}
+
+// companionsUp reports whether there are none, or a manager that runs them.
+func companionsUp(st control.Status) bool {
+	return st.Manager == nil || st.Manager.State == control.ManagerRunning && len(st.Companions) > 0 && allRunning(st)
 }
 
 func allRunning(st control.Status) bool {
@@ -366,7 +371,11 @@ func runGofork(t testing.TB, id, dir string, args ...string) result {
 // status is `gofork status --json`.
 func (s *server) status() control.Status {
 	s.t.Helper()
-	out := s.must("status", "--json")
+	return s.parseStatus(s.must("status", "--json"))
+}
+
+func (s *server) parseStatus(out string) control.Status {
+	s.t.Helper()
 	var st control.Status
 	if err := json.Unmarshal([]byte(out), &st); err != nil {
 		s.t.Fatalf("cannot read status: %v\n%s", err, out)
@@ -375,7 +384,7 @@ func (s *server) status() control.Status {
 }
 
 // awaitStatus asks for the status, and again whenever gofork has logged
-// something, until it is as wanted.
+// something, until it is as wanted. A gofork that cannot be reached yet is not.
 func (s *server) awaitStatus(what string, wanted func(control.Status) bool) control.Status {
 	s.t.Helper()
 	deadline := time.NewTimer(patience)
@@ -384,9 +393,12 @@ func (s *server) awaitStatus(what string, wanted func(control.Status) bool) cont
 	defer again.Stop()
 	for {
 		logged := s.journal.next()
-		st := s.status()
-		if wanted(st) {
-			return st
+		res := s.run("status", "--json")
+		var st control.Status
+		if res.code == 0 {
+			if st = s.parseStatus(res.stdout); wanted(st) {
+				return st
+			}
 		}
 		select {
 		case <-logged:
@@ -394,7 +406,7 @@ func (s *server) awaitStatus(what string, wanted func(control.Status) bool) cont
 		case <-s.exited:
 			s.t.Fatalf("gofork ended before %s", what)
 		case <-deadline.C:
-			s.t.Fatalf("not within %s: %s; the last status is\n%+v", patience, what, st)
+			s.t.Fatalf("not within %s: %s; the last answer is\n%s%s", patience, what, res.stdout, res.stderr)
 		}
 	}
 }

@@ -41,6 +41,7 @@ var edges = map[string]map[string]string{
 		"pkg/config":    "check, config, init, and where the socket is",
 		"pkg/handoff":   "gofork notify; the sockets that serve was given",
 		"pkg/launch":    "which role this process was started in",
+		"pkg/link":      "the manager process takes up its end of the line",
 		"pkg/output":    "where the log of this process goes",
 		"pkg/proc":      "the runtime that serve hands to its supervisor",
 	},
