@@ -29,6 +29,7 @@ func TestGroupIsWatchedWhenTheLeaderDiesFirst(t *testing.T) {
 			if len(s.gone) > 0 {
 				t.Fatalf("gone too early: %v", s.gone)
 			}
+			s.calm()
 			if err := s.SignalGroup(leader, syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -65,6 +66,7 @@ func TestGroupEndIsHeardWhenTheParentLeftTheGroup(t *testing.T) {
 	if e := s.exit(leader); !e.GroupAlive {
 		t.Fatal("the group is reported dead while its member lives")
 	}
+	s.calm()
 	if err := syscall.Kill(member, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +90,7 @@ func TestGroupOfAnotherSupervisorIsWatched(t *testing.T) {
 	if !s.Watch(companion) {
 		t.Fatal("the group of a live companion is said to be dead")
 	}
+	s.calm()
 	if err := s.SignalGroup(companion, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +118,10 @@ func TestAdoptedLeaderCanBeSignalledUntilItIsReaped(t *testing.T) {
 	if err := s.Signal(companion, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	s.untilGone(companion)
 	if e := s.exit(companion); e.Signal != syscall.SIGTERM {
 		t.Errorf("the adopted leader %v, want killed by SIGTERM", e)
 	}
-	s.untilGone(companion)
 	if err := s.Signal(companion, syscall.SIGTERM); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("a signal to a reaped process: %v", err)
 	}

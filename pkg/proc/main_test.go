@@ -199,25 +199,51 @@ func newSystem(t testing.TB) *system {
 // until sweeps on each change until the condition holds.
 func (s *system) until(what string, condition func() bool) {
 	s.t.Helper()
+	s.sweep()
+	if !condition() {
+		s.untilWoken(what, condition)
+	}
+}
+
+// untilWoken sweeps only when it is told to, so that the condition holds thanks
+// to Changed and not to a lucky look.
+func (s *system) untilWoken(what string, condition func() bool) {
+	s.t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
 	for {
-		changes := s.Sweep()
-		for _, e := range changes.Exits {
-			s.exits[e.PID] = e
-		}
-		for _, e := range changes.Orphans {
-			s.exits[e.PID] = e
-			s.orphaned = append(s.orphaned, e.PID)
-		}
-		s.gone = append(s.gone, changes.Gone...)
-		if condition() {
-			return
-		}
 		select {
 		case <-s.Changed():
 		case <-deadline.C:
 			s.t.Fatalf("never happened: %s", what)
+		}
+		s.sweep()
+		if condition() {
+			return
+		}
+	}
+}
+
+func (s *system) sweep() {
+	changes := s.Sweep()
+	for _, e := range changes.Exits {
+		s.exits[e.PID] = e
+	}
+	for _, e := range changes.Orphans {
+		s.exits[e.PID] = e
+		s.orphaned = append(s.orphaned, e.PID)
+	}
+	s.gone = append(s.gone, changes.Gone...)
+}
+
+// calm takes the signs of what has been swept already.
+func (s *system) calm() {
+	for {
+		select {
+		case <-s.Changed():
+			s.sweep()
+		default:
+			return
 		}
 	}
 }
@@ -239,7 +265,7 @@ func (s *system) exit(pid int) proc.Exit {
 
 func (s *system) untilGone(pgid int) {
 	s.t.Helper()
-	s.until(fmt.Sprintf("end of group %d", pgid), func() bool { return slices.Contains(s.gone, pgid) })
+	s.untilWoken(fmt.Sprintf("end of group %d", pgid), func() bool { return slices.Contains(s.gone, pgid) })
 }
 
 // reading starts the child with its standard output and error as a pipe.
