@@ -39,12 +39,4 @@
 //   - Nothing stands between the server and the handler that is not configured:
 //     without an access record and a request timeout a handler gets the
 //     ResponseWriter of net/http itself, and no request allocates here.
-//
-// # SIGABRT
-//
-// The heartbeat enforcer sends SIGABRT to a worker that is silent, and a process
-// whose scheduler is stuck runs no signal handler written in Go. So SIGABRT is
-// left to the Go runtime, which prints the stacks of all goroutines from the
-// signal handler itself and, set to "crash" by Run, dies by SIGABRT. The same
-// setting makes a panic outside of any request end the process by SIGABRT.
 package worker

@@ -118,7 +118,7 @@ func (w *running) wantExit(t testing.TB, want int) {
 		if code != want {
 			t.Fatalf("exit code %d, want %d", code, want)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(15 * time.Second): // before the graceful timeout of testSpec
 		t.Fatal("the worker does not end")
 	}
 }

@@ -82,19 +82,34 @@ func TestIdleTLSConnectionIsClosedWithGoodbye(t *testing.T) {
 	spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 	spec.DrainDelay = 0
 	w := startWorker(t, spec, Hello, Options{}, l)
-	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool})
+	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	wire := &counted{Conn: nc}
+	c := tls.Client(wire, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
 	defer c.Close()
 	io.WriteString(c, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
 	var b [1024]byte
 	if _, err := c.Read(b[:]); err != nil {
 		t.Fatal(err)
 	}
+	before := wire.n
 	w.stop()
-	if _, err := c.Read(b[:]); err != io.EOF { // not "unexpected EOF"
-		t.Errorf("idle connection: %v", err)
+	if _, err := c.Read(b[:]); err != io.EOF || wire.n == before {
+		t.Errorf("idle connection: %v after %d bytes, want EOF after a close_notify", err, wire.n-before)
 	}
 	w.wantExit(t, 0)
+}
+
+// counted counts the bytes that were read.
+type counted struct {
+	net.Conn
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.n += n
+	return n, err
 }

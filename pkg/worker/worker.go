@@ -84,14 +84,12 @@ func Run(ctx context.Context, spec Spec, factory Factory, opts Options) int {
 		log.Error("arbiter is gone", "arbiter_pid", spec.ArbiterPID)
 		return exitOrphaned
 	}
-	// See "SIGABRT" in the package comment.
-	debug.SetTraceback("crash")
-
 	signals := opts.Signals
 	if signals == nil {
 		ch := make(chan os.Signal, 8)
 		signal.Notify(ch, stopSignal(spec), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1)
 		defer signal.Stop(ch)
+		defer dieOnAbort()()
 		signals = ch
 	}
 	if opts.Stdout == nil {
