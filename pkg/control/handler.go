@@ -32,9 +32,8 @@ func newHandler(b Backend, admit func(*http.Request) *Error, metrics http.Handle
 	mux := h.routes(metrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer h.recoverPanic(w, r)
-		rc := http.NewResponseController(w)
-		// Set for each answer anew: the connection keeps the last one's.
-		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		// Each writer sets it again: Server.WriteTimeout would count the wait too.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 		if full() {
 			w.Header().Set("Connection", "close") // somebody may be waiting for the slot
 		}
@@ -56,9 +55,6 @@ func newHandler(b Backend, admit func(*http.Request) *Error, metrics http.Handle
 			h.fail(w, r, err)
 			return
 		}
-		// The deadline for reading would end the context of a request that waits
-		// longer than it (net/http reads on in the background to see the peer go).
-		_ = rc.SetReadDeadline(time.Time{})
 		mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), bodyKey{}, body)))
 	})
 }

@@ -72,7 +72,7 @@ func TestIdlePeersMakeRoom(t *testing.T) {
 	for range 2 {
 		c := control.Dial(s.socket)
 		defer c.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // less than an idle connection of either side lives
 		defer cancel()
 		if _, err := c.Status(ctx); err != nil {
 			t.Fatal(err)

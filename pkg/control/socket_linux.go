@@ -63,7 +63,7 @@ func listen(path string, o ListenOptions) (*Socket, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	s := &Socket{path: path, fd: fd}
-	if err := s.open(dir, base, o.Mode); err != nil {
+	if err := s.open(dir, o.Mode); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -72,16 +72,20 @@ func listen(path string, o ListenOptions) (*Socket, error) {
 
 // open binds, sets the mode, listens: in this order nobody can connect while the
 // mode is still the umask's.
-func (s *Socket) open(dir *directory, base string, mode fs.FileMode) error {
-	address, err := dir.address(base)
-	if err != nil {
-		return err
+func (s *Socket) open(dir *directory, mode fs.FileMode) error {
+	base := filepath.Base(s.path)
+	address := s.path // if it fits: it is what ss(8) and lsof(8) show
+	if len(address) > maxAddress {
+		var err error
+		if address, err = dir.address(base); err != nil {
+			return err
+		}
 	}
 	if err := unix.Bind(s.fd, &unix.SockaddrUnix{Name: address}); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
 	var st unix.Stat_t
-	err = dir.chmodSocket(base, mode, &st)
+	err := dir.chmodSocket(base, mode, &st)
 	if err == nil {
 		err = os.NewSyscallError("listen", unix.Listen(s.fd, backlog))
 	}
@@ -108,12 +112,9 @@ func (s *Socket) Listener() (net.Listener, error) {
 	}
 	f := os.NewFile(uintptr(fd), s.path)
 	defer func() { _ = f.Close() }() // FileListener made one more
-	ln, err := net.FileListener(f)
+	ln, err := net.FileListener(f)   // which, unlike net.Listen's, does not unlink on Close
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", s.path, err)
-	}
-	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
 	}
 	return ln, nil
 }

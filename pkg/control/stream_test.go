@@ -189,3 +189,23 @@ func TestEventKeepsItsCommonKeys(t *testing.T) {
 		t.Errorf("event %s", b)
 	}
 }
+
+func TestFaultAmidAStreamCutsIt(t *testing.T) {
+	events := make(chan control.Event, 1)
+	events <- control.Event{Event: "worker.ready", Attrs: map[string]any{"fault": faulty{}}}
+	s := start(t, &fake{events: func(context.Context) (*control.Status, <-chan control.Event, error) {
+		return picture(), events, nil
+	}}, control.Options{})
+	resp, err := s.http.Get("http://x/v1/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if b, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(b), `"error":{`) {
+		t.Errorf("read %.80q, %v: as if it had ended well", b, err)
+	}
+}
+
+type faulty struct{}
+
+func (faulty) MarshalJSON() ([]byte, error) { panic("a fault") }
