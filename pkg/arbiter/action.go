@@ -4,9 +4,13 @@ import (
 	"log/slog"
 	"syscall"
 
+	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
 	"github.com/gofork/gofork/pkg/link"
 )
+
+// stateReloading is a state for tellSystemd to which the moment is added.
+const stateReloading = "RELOADING=1"
 
 // action is an order of the core. The set is closed.
 type action interface{ action() }
@@ -23,6 +27,27 @@ type (
 	signalWorkerGroup struct {
 		id
 		signal syscall.Signal
+	}
+
+	// measureWorker asks for its memory; the outcome is workerMeasured.
+	measureWorker struct{ id }
+
+	// loadConfig reads the configuration again, beside the loop, and opens the
+	// listeners that are new; its outcome is configLoaded.
+	loadConfig struct {
+		number  int    // of the generation that it would become
+		token   uint64 // who asked for a dry run
+		only    bool
+		dry     bool
+		current *config.Config
+	}
+	// retireListeners closes what belongs to none of these generations.
+	retireListeners struct{ keep []int }
+
+	// runHook runs a hook beside everything else.
+	runHook struct {
+		name string
+		env  []string
 	}
 
 	startManager  struct{ attempt int }
@@ -72,6 +97,10 @@ type (
 func (startWorker) action()       {}
 func (signalWorker) action()      {}
 func (signalWorkerGroup) action() {}
+func (measureWorker) action()     {}
+func (loadConfig) action()        {}
+func (retireListeners) action()   {}
+func (runHook) action()           {}
 func (startManager) action()      {}
 func (signalManager) action()     {}
 func (tellManager) action()       {}

@@ -37,6 +37,9 @@ type Options struct {
 	Random   func() float64 // 0 … 1
 	Systemd  string         // NOTIFY_SOCKET of the supervisor above; "" = none
 
+	// Load reads the configuration again, from where Config came.
+	Load func() (*config.Config, error)
+
 	// HandlerSpec and ManagerSpec encode what a handler worker and the manager
 	// read from their environment; who runs in them knows the form.
 	HandlerSpec func(c *config.Config, slot, generation int) (string, error)
@@ -69,6 +72,7 @@ func newLoop(o Options) *loop {
 		Options: o, env: launch.NewEnvironment(o.Environ), outputs: launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
 		streams: map[int]*launch.Streams{}, ids: map[int]id{}, pids: map[id]int{},
 		adopted: map[int]bool{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
+		sockets: sockets{of: map[int][]*handoff.Listener{}}, loads: make(chan loaded),
 		events: newHub(), timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()
@@ -90,10 +94,14 @@ func (l *loop) serve() int {
 		return codeRuntimeFailure
 	}
 	defer dropPidfile(cfg.Server.Pidfile, l.PID)
+	if err := l.runHook("on_starting"); err != nil {
+		l.Logger.Error(err.Error())
+		return codeRuntimeFailure
+	}
 	if code, ok := l.bind(); !ok {
 		return code
 	}
-	defer l.closeListeners()
+	defer l.retireListeners(nil)
 
 	place := preparePlace(cfg, l.PID, l.Logger)
 	l.openNotify(place)
@@ -104,14 +112,13 @@ func (l *loop) serve() int {
 	ended := make(chan struct{})
 	stopControl := l.serveControl(place, &backend{requests: requests, ended: ended, events: l.events})
 
-	var addresses []string
-	for _, s := range l.listeners {
-		addresses = append(addresses, s.Addr())
-	}
-	l.core = newCore(cfg, addresses, started, l.Random)
+	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
 	l.run()
 	close(ended)
 	stopControl()
+	l.endTails()
+	l.endLoads()
+	_ = l.runHook("on_exit", "GOFORK_EXIT_CODE="+strconv.Itoa(l.code)) // its failure is logged
 	for _, s := range l.streams {
 		s.Close(l.Logger)
 	}
@@ -133,29 +140,33 @@ func (l *loop) bind() (code int, ok bool) {
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure, false
 	}
-	if l.listeners = inherited; len(inherited) == 0 {
+	l.sockets.inherited = len(inherited) > 0
+	if l.sockets.of[1] = inherited; len(inherited) == 0 {
 		if code, ok := l.bindAll(); !ok {
-			l.closeListeners()
+			l.retireListeners(nil)
 			return code, false
 		}
 	}
-	for _, s := range l.listeners {
-		l.log(record{slog.LevelInfo, "server.listening", "listening at", []slog.Attr{slog.String("address", s.Addr())}})
+	for _, s := range l.sockets.of[1] {
+		l.listening(s)
 	}
 	return 0, true
 }
 
+func (l *loop) listening(s *handoff.Listener) {
+	l.log(record{slog.LevelInfo, "server.listening", "listening at", []slog.Attr{slog.String("address", s.Addr())}})
+}
+
 func (l *loop) bindAll() (code int, ok bool) {
-	server := l.Config.Server
-	options := handoff.Options{Backlog: server.Backlog, UnixMode: server.UnixSocketMode}
-	for _, address := range server.Bind {
+	options := listenOptions(l.Config)
+	for _, address := range l.Config.Server.Bind {
 		for try := 1; ; try++ {
 			s, err := handoff.Listen(background, address, options)
 			if err == nil {
-				l.listeners = append(l.listeners, s)
+				l.sockets.of[1] = append(l.sockets.of[1], s)
 				break
 			}
-			if !errors.Is(err, syscall.EADDRINUSE) || try == bindTries {
+			if !addressInUse(err) || try == bindTries {
 				l.Logger.Error(err.Error())
 				return codeRuntimeFailure, false
 			}

@@ -55,6 +55,57 @@ func (b *backend) Stop(ctx context.Context, r control.StopRequest) error {
 	return err
 }
 
+// Reload implements control.Backend.
+func (b *backend) Reload(ctx context.Context, r control.ReloadRequest) (*control.Reload, error) {
+	v, err := b.ask(ctx, func(token uint64) event {
+		return reloadAsked{token: token, by: "request", only: r.CompanionsOnly, dry: r.DryRun}
+	})
+	return answerOf[*control.Reload](v, err)
+}
+
+// Scale implements control.Backend.
+func (b *backend) Scale(ctx context.Context, s control.ScaleRequest) (*control.Workers, error) {
+	e := scaleAsked{by: "request"}
+	switch {
+	case s.Workers != nil && *s.Workers < 1:
+		return nil, control.Errorf(400, control.CodeBadRequest, "cannot scale to %d workers: there must be at least 1", *s.Workers)
+	case s.Workers != nil:
+		e.to = *s.Workers
+	case s.Delta != nil:
+		e.delta = *s.Delta
+	}
+	v, err := b.ask(ctx, func(token uint64) event { e.token = token; return e })
+	return answerOf[*control.Workers](v, err)
+}
+
+// Reopen implements control.Backend.
+func (b *backend) Reopen(ctx context.Context) error {
+	done := make(chan struct{})
+	if err := b.put(ctx, request{run: func(l *loop) { l.reopen(); close(done) }}); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.ended:
+		return errEnded
+	}
+}
+
+// answerOf reads a reply that may be a refusal.
+func answerOf[T any](v any, err error) (T, error) {
+	var none T
+	if err != nil {
+		return none, err
+	}
+	if refused, ok := v.(*control.Error); ok {
+		return none, refused
+	}
+	return v.(T), nil
+}
+
 // Act implements control.Backend.
 func (b *backend) Act(ctx context.Context, a control.Action) ([]control.Companion, error) {
 	act := link.Act{Op: a.Op, Name: a.Name, Instance: a.Instance, Wait: a.Wait}

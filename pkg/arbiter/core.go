@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/link"
 )
 
 // state is the whole's.
@@ -34,12 +35,13 @@ type core struct {
 	announced  bool // server.ready was said
 
 	count   int     // workers wanted
-	slots   []*slot // by number from 1; more than count while the surplus drains
+	slots   []*slot // by number from 1; never fewer than have a living worker
+	pace    pace
 	manager manager
+	reload  reload
 	stop    stop
 
 	startedAt time.Time
-	listeners []string // as status shows them
 
 	finished bool
 	random   func() float64 // 0 … 1, for jitter
@@ -57,8 +59,8 @@ type stop struct {
 
 func newCore(cfg *config.Config, listeners []string, now time.Time, random func() float64) *core {
 	c := &core{
-		config: cfg, generation: &generation{1, cfg}, state: serverStarting,
-		startedAt: now, listeners: listeners, random: random,
+		config: cfg, generation: &generation{1, cfg, listeners}, state: serverStarting,
+		startedAt: now, random: random, reload: reload{highest: 1},
 		manager: newManager(),
 	}
 	if cfg.Worker != nil {
@@ -100,6 +102,18 @@ func (c *core) step(now time.Time, e event) []action {
 		c.adoptedExited(now, e)
 	case adoptedGroupEnded:
 		c.adoptedGroupEnded(now, e.group)
+	case reloadAsked:
+		c.askReload(now, e)
+	case configLoaded:
+		c.configLoaded(now, e)
+	case scaleAsked:
+		c.scale(now, e)
+	case workerMeasured:
+		if w := c.find(e.id); w != nil {
+			c.measured(now, w, e.rss)
+		}
+	case reopenAsked:
+		c.reopen()
 	case stopAsked:
 		c.askStop(now, e)
 		if e.token != 0 {
@@ -116,6 +130,7 @@ func (c *core) step(now time.Time, e event) []action {
 	case timePassed:
 		c.deadlines(now)
 	}
+	c.advance(now)
 	c.announce()
 	c.finishIfDone()
 	return c.actions
@@ -126,10 +141,14 @@ func (c *core) do(a action) { c.actions = append(c.actions, a) }
 // earliest is the next moment at which a timePassed is wanted; zero = never.
 func (c *core) earliest() time.Time {
 	t := sooner(c.stop.at, c.manager.earliest())
+	t = sooner(t, c.reload.deadline)
 	for _, s := range c.slots {
-		t = sooner(t, s.retryAt)
+		t = sooner(t, sooner(s.retryAt, sooner(s.startAt, s.recycleAt)))
 		for _, w := range s.workers {
 			t = sooner(t, w.deadline)
+			if w.serves() && w.phase == ready {
+				t = sooner(t, sooner(w.recycleAt, w.measureAt))
+			}
 		}
 	}
 	return t
@@ -145,27 +164,49 @@ func (c *core) find(a id) *worker {
 // boot starts the first generation and the manager. The workers come first:
 // the manager's start must not delay the first answer.
 func (c *core) boot(now time.Time) {
-	for len(c.slots) < c.count {
-		c.slots = append(c.slots, &slot{number: len(c.slots) + 1})
-	}
-	for _, s := range c.slots {
-		c.startWorker(now, s, c.generation)
-	}
+	c.fill(now)
 	if len(c.config.Companions) > 0 {
 		c.startManager(now)
 	}
 }
 
-// startWorker begins the slot's next attempt.
-func (c *core) startWorker(now time.Time, s *slot, g *generation) {
+// fill gives every wanted slot a worker.
+func (c *core) fill(now time.Time) {
+	for len(c.slots) < c.count {
+		c.slots = append(c.slots, &slot{number: len(c.slots) + 1, generation: c.generation})
+	}
+	for _, s := range c.slots {
+		if c.wanted(s) {
+			c.startWorker(now, s, false)
+		}
+	}
+}
+
+// startWorker begins the slot's next attempt, when its turn comes: many at once
+// would keep each other, and those who serve, from the CPUs.
+func (c *core) startWorker(now time.Time, s *slot, successor bool) {
+	s.retryAt = time.Time{}
+	s.startOn = successor
+	if s.startAt = c.pace.next(now); !s.startAt.IsZero() {
+		return
+	}
+	c.startNow(now, s)
+}
+
+func (c *core) startNow(now time.Time, s *slot) {
+	g := s.generation
+	if s.startOn && c.reload.rolling() {
+		g = c.reload.generation
+	}
+	s.startAt = time.Time{}
 	if s.attempts > 0 {
 		s.restarts++
 	}
 	s.attempts++
-	s.retryAt = time.Time{}
-	w := &worker{id: id{s.number, s.attempts}, generation: g, leader: true, startedAt: now}
+	w := &worker{id: id{s.number, s.attempts}, generation: g, leader: true, successor: s.startOn, startedAt: now}
 	w.enter(booting, bootDeadline(now, g.worker()))
 	s.workers = append(s.workers, w)
+	c.hook("pre_fork", workerEnv(w)...)
 	c.do(startWorker{w.id, g})
 }
 
@@ -184,6 +225,7 @@ func bootDeadline(now time.Time, cfg *config.Worker) time.Time {
 func (c *core) workerStarted(now time.Time, w *worker, pid int) {
 	w.pid = pid
 	c.record(slog.LevelInfo, "worker.started", "booting worker", w)
+	c.hook("post_fork", workerEnv(w)...)
 	// The first attempt to serve at once, without a notification to wait for.
 	if w.phase == booting && w.generation.worker().Ready != "notify" && w.generation.worker().ReadyAfter <= 0 {
 		c.becomeReady(now, w)
@@ -200,6 +242,9 @@ func (c *core) workerSaid(now time.Time, w *worker, e workerSaid) {
 	if e.ready && w.phase == booting {
 		c.becomeReady(now, w)
 	}
+	if e.recycle != "" {
+		c.wantRecycling(w, e.recycle)
+	}
 	if e.beat && w.phase == ready {
 		w.deadline = c.heartbeatDeadline(w)
 	}
@@ -211,6 +256,7 @@ func (c *core) becomeReady(now time.Time, w *worker) {
 	s := c.slots[w.slot-1]
 	s.served, s.boots = true, 0
 	c.served = true
+	c.lifetime(now, w)
 	c.record(slog.LevelInfo, "worker.ready", "worker ready", w, slog.Duration("boot", now.Sub(w.startedAt)))
 }
 
@@ -231,15 +277,23 @@ func (c *core) deadlines(now time.Time) {
 			if due(w.deadline, now) {
 				c.workerDue(now, w)
 			}
+			c.recyclingDue(now, w)
 		}
 		if due(s.retryAt, now) {
 			s.retryAt = time.Time{}
 			if c.wanted(s) {
-				c.startWorker(now, s, c.generation)
+				c.startWorker(now, s, false)
 			}
+		}
+		if due(s.startAt, now) {
+			c.startNow(now, s)
+		}
+		if due(s.recycleAt, now) {
+			s.recycleAt = time.Time{}
 		}
 	}
 	c.managerDeadlines(now)
+	c.reloadDue(now)
 	if due(c.stop.at, now) {
 		c.sendStop(now)
 	}
@@ -287,7 +341,7 @@ func (c *core) drain(now time.Time, w *worker, signal syscall.Signal, window tim
 
 // wanted says whether the slot is to have a worker that it has not.
 func (c *core) wanted(s *slot) bool {
-	return s.number <= c.count && !c.stop.sent && s.serving() == nil && s.retryAt.IsZero()
+	return s.number <= c.count && !c.stop.sent && s.serving() == nil && s.retryAt.IsZero() && (s.startAt.IsZero() || s.startOn)
 }
 
 // workerExited is the end of a leader: members that outlive it are asked to
@@ -310,6 +364,11 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 		w.phase = killing
 	}
 	c.bury(w)
+	c.hook("child_exit", append(workerEnv(w), exitEnv(e.status)...)...)
+	if w.successor && !w.asked {
+		c.successorFailed(now, s, w, e.status)
+		return
+	}
 	if w.asked || !c.wanted(s) {
 		return
 	}
@@ -321,7 +380,7 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	}
 	delay := s.failures.Failed(s.policy(), now.Sub(w.startedAt), c.random)
 	if delay == 0 {
-		c.startWorker(now, s, c.generation)
+		c.startWorker(now, s, false)
 		return
 	}
 	s.retryAt = now.Add(delay)
@@ -350,12 +409,30 @@ func (c *core) halts(now time.Time, s *slot, status exitStatus) bool {
 		c.fail(now, "app failed to load", codeLoadFailed)
 	case exited && status.code == codeBootFailed:
 		c.fail(now, "worker failed to boot", codeBootFailed)
-	case s.boots > c.generation.worker().BootRetries:
+	case s.boots > s.generation.worker().BootRetries:
 		c.fail(now, "worker failed to boot", codeBootFailed)
 	default:
 		return false
 	}
 	return true
+}
+
+// reopen passes the wish for fresh log files on to whoever understands it.
+func (c *core) reopen() {
+	for _, s := range c.slots {
+		for _, w := range s.workers {
+			sig := w.generation.worker().ReopenSignal
+			if w.generation.worker().Handler != "" {
+				sig = syscall.SIGUSR1
+			}
+			if w.leader && sig != 0 && w.phase == ready {
+				c.do(signalWorker{w.id, sig})
+			}
+		}
+	}
+	if c.manager.leader {
+		c.do(tellManager{c.manager.attempt, link.Message{Reopen: &link.Reopen{}}})
+	}
 }
 
 // announce says once that the first generation serves.
@@ -364,7 +441,7 @@ func (c *core) announce() {
 		return
 	}
 	for _, s := range c.slots {
-		if !s.isReady() {
+		if s.number <= c.count && !s.isReady() {
 			return
 		}
 	}
@@ -376,4 +453,5 @@ func (c *core) announce() {
 	c.do(record{slog.LevelInfo, "server.ready", "ready", []slog.Attr{
 		slog.Int("workers", c.count), slog.Int("companions", len(c.config.Companions))}})
 	c.do(tellSystemd{"READY=1\nSTATUS=running"})
+	c.hook("when_ready")
 }

@@ -3,6 +3,8 @@ package arbiter
 import (
 	"syscall"
 
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/control"
 	"github.com/gofork/gofork/pkg/link"
 )
 
@@ -39,8 +41,9 @@ type (
 	// workerSaid is a notify message of a worker, or of a member of its group.
 	workerSaid struct {
 		id
-		ready, beat, stopping bool
-		status                string
+		ready, beat bool
+		status      string
+		recycle     string // why it asks to be replaced
 	}
 
 	managerStarted struct {
@@ -66,6 +69,39 @@ type (
 		status exitStatus
 	}
 	adoptedGroupEnded struct{ group int }
+
+	// workerMeasured is the memory of a worker, in bytes.
+	workerMeasured struct {
+		id
+		rss int64
+	}
+
+	// reloadAsked wants the configuration to be read again.
+	reloadAsked struct {
+		token uint64 // who waits for the result; 0 = nobody
+		by    string
+		only  bool // companions alone (reread)
+		dry   bool // say what would be done
+	}
+	// configLoaded is the outcome of loadConfig: a configuration whose new
+	// listeners are open, or why there is none.
+	configLoaded struct {
+		number    int
+		token     uint64 // of a dry run
+		config    *config.Config
+		listeners []string
+		plan      *control.Plan
+		err       string
+	}
+	// scaleAsked wants another number of workers.
+	scaleAsked struct {
+		token uint64
+		to    int // 0: by delta
+		delta int
+		by    string
+	}
+	// reopenAsked makes workers and the manager reopen their log files.
+	reopenAsked struct{}
 
 	// stopAsked ends everything: a signal, a request.
 	stopAsked struct {
@@ -103,6 +139,11 @@ func (managerExited) event()     {}
 func (managerSaid) event()       {}
 func (adoptedExited) event()     {}
 func (adoptedGroupEnded) event() {}
+func (workerMeasured) event()    {}
+func (reloadAsked) event()       {}
+func (configLoaded) event()      {}
+func (scaleAsked) event()        {}
+func (reopenAsked) event()       {}
 func (stopAsked) event()         {}
 func (statusAsked) event()       {}
 func (actAsked) event()          {}

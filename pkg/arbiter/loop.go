@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +29,7 @@ type loop struct {
 	env       launch.Environment
 	outputs   launch.Outputs
 	streams   map[int]*launch.Streams // by slot
-	listeners []*handoff.Listener
+	sockets   sockets
 	notify    *handoff.Receiver // of workers; nil where the platform has none
 	notifyAt  string            // its path
 	managerAt string            // the path of the manager's own
@@ -38,6 +39,12 @@ type loop struct {
 
 	manager managerProcess
 	adopted map[int]bool // groups of a dead manager that are watched
+
+	loads   chan loaded // configurations that were read again
+	loading sync.WaitGroup
+
+	hooks      []*hookRun // the first one runs
+	hookResult error      // of the last that ended
 
 	requests <-chan request
 	waiting  map[uint64]chan<- any // who waits for a reply, by token
@@ -114,8 +121,11 @@ func (l *loop) take(wait bool) {
 		l.tokens++
 		l.waiting[l.tokens] = r.reply
 		l.step(r.ask(l.tokens))
+	case o := <-l.loads:
+		l.loaded(o)
 	case <-l.timer.C:
 		l.armed = time.Time{}
+		l.hookDue(time.Now())
 		l.step(timePassed{})
 	case <-now:
 	}
@@ -125,7 +135,7 @@ func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(),
 
 // arm sets the one timer to the earliest deadline of all.
 func (l *loop) arm() {
-	at := l.core.earliest()
+	at := sooner(l.core.earliest(), l.hookDeadline())
 	if at.Equal(l.armed) {
 		return
 	}
@@ -145,6 +155,14 @@ func (l *loop) signal(s os.Signal) {
 		l.step(stopAsked{by: name})
 	case syscall.SIGINT, syscall.SIGQUIT:
 		l.step(stopAsked{by: name, quick: true})
+	case syscall.SIGHUP:
+		l.step(reloadAsked{by: name})
+	case syscall.SIGTTIN:
+		l.step(scaleAsked{delta: 1, by: name})
+	case syscall.SIGTTOU:
+		l.step(scaleAsked{delta: -1, by: name})
+	case syscall.SIGUSR1:
+		l.reopen()
 	}
 }
 
@@ -162,6 +180,7 @@ func (l *loop) reap() {
 		}
 		a, ok := l.ids[x.PID]
 		if !ok {
+			l.hookExited(x.PID, status)
 			continue
 		}
 		if !x.GroupAlive {
@@ -201,7 +220,7 @@ func (l *loop) notifications() {
 				continue
 			}
 		}
-		l.step(workerSaid{id: a, ready: m.Ready, beat: m.Watchdog, stopping: m.Stopping, status: m.Status})
+		l.step(workerSaid{id: a, ready: m.Ready, beat: m.Watchdog, status: m.Status, recycle: m.Recycle})
 	}
 }
 
@@ -214,6 +233,7 @@ func (l *loop) managerMessage(m link.Message, ok bool) {
 	}
 	if e := m.Event; e != nil {
 		l.events.publish(control.Event{Time: e.Time, Event: e.Event, Role: "manager", Level: e.Level, Message: e.Message, Attrs: e.Attrs})
+		l.companionHook(e)
 	}
 	if m.Lines != nil {
 		l.lines(m.Lines)

@@ -149,6 +149,8 @@ func (c *core) managerSaid(now time.Time, e managerSaid) {
 		c.essentialEnded(now, msg.Final)
 	case msg.Done != nil:
 		c.acted(msg.Done)
+	case msg.Applied != nil:
+		c.applied(now, msg.Applied)
 	}
 }
 
@@ -184,12 +186,14 @@ func (c *core) managerExited(now time.Time, e managerExited) {
 	c.adopt(now, e.strays, killed || c.stop.quick)
 	if m.asked || c.stop.asked {
 		m.enter(managerStopped, time.Time{})
+		c.managerLost(now)
 		return
 	}
 	delay := m.failures.Failed(managerPolicy, up, c.random)
 	m.enter(managerBackoff, now.Add(delay))
 	c.do(record{slog.LevelWarn, "manager.backoff", "manager waits before its restart", []slog.Attr{
 		slog.Duration("delay", delay), slog.Int("failures", m.failures.Failures)}})
+	c.managerLost(now)
 }
 
 // adopt takes over the living groups of a dead manager and asks each to end.

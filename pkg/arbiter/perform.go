@@ -53,8 +53,20 @@ func (l *loop) perform(a action) {
 		} else {
 			_ = l.System.Signal(a.group, a.signal)
 		}
+	case measureWorker:
+		if pid, ok := l.pids[a.id]; ok {
+			if rss, err := l.System.RSS(pid); err == nil {
+				l.step(workerMeasured{a.id, rss})
+			}
+		}
+	case loadConfig:
+		l.loadConfig(a)
+	case retireListeners:
+		l.retireListeners(a.keep)
+	case runHook:
+		l.queueHook(a.name, a.env)
 	case closeListeners:
-		l.closeListeners()
+		l.retireListeners(nil)
 	case tellSystemd:
 		l.tellSystemd(a.state)
 	case record:
@@ -88,11 +100,12 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 		"GOFORK_GENERATION=" + strconv.Itoa(a.generation.number),
 		"GOFORK_PID=" + strconv.Itoa(l.PID),
 	}
-	var names []string
-	for _, s := range l.listeners {
-		names = append(names, s.Name())
+	listeners := l.sockets.of[a.generation.number]
+	names := make([]string, len(listeners))
+	for i, s := range listeners {
+		names[i] = s.Name()
 	}
-	told = append(told, handoff.ListenEnv(len(l.listeners), names)...)
+	told = append(told, handoff.ListenEnv(len(listeners), names)...)
 	if l.notify != nil {
 		told = append(told, "NOTIFY_SOCKET="+l.notifyAt)
 		if cfg.Timeout > 0 {
@@ -127,7 +140,7 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 	}
 	defer files.Close()
 	command.Files = []int{proc.DevNull, files.Stdout, files.Stderr}
-	for _, s := range l.listeners {
+	for _, s := range listeners {
 		command.Files = append(command.Files, s.FD())
 	}
 	command.ParentDeathSignal = syscall.SIGKILL
@@ -174,21 +187,60 @@ func (l *loop) spawnManager() (pid int, err error) {
 	return pid, nil
 }
 
-func (l *loop) closeListeners() {
-	for _, s := range l.listeners {
-		if err := s.Unlink(); err != nil {
-			l.Logger.Warn("cannot remove a socket", "error", err.Error())
-		}
-		if err := s.Close(); err != nil {
-			l.Logger.Warn("cannot close a socket", "error", err.Error())
+func (l *loop) retireListeners(keep []int) {
+	if err := l.sockets.retire(keep, true); err != nil {
+		l.Logger.Warn("cannot close a listening socket", "error", err.Error())
+	}
+}
+
+// reopen opens every log file afresh, here and in whoever writes one.
+func (l *loop) reopen() {
+	if l.Reopen != nil {
+		l.Reopen()
+	}
+	for slot, s := range l.streams {
+		s.Reopen(l.Logger.With("slot", slot))
+	}
+	l.step(reopenAsked{})
+}
+
+// companionHook runs the hooks that are about companions.
+func (l *loop) companionHook(e *link.Event) {
+	name := ""
+	switch e.Event {
+	case "companion.exited":
+		name = "companion_exit"
+	case "companion.fatal":
+		name = "companion_fatal"
+	}
+	if name == "" || len(l.config().Hooks.Commands[name]) == 0 {
+		return
+	}
+	env := []string{fmt.Sprintf("GOFORK_COMPANION=%v", e.Attrs["companion"]), fmt.Sprintf("GOFORK_INSTANCE=%v", e.Attrs["instance"])}
+	for attr, variable := range map[string]string{"pid": "GOFORK_COMPANION_PID", "code": "GOFORK_COMPANION_EXIT_CODE", "signal": "GOFORK_COMPANION_EXIT_SIGNAL"} {
+		if v, ok := e.Attrs[attr]; ok {
+			env = append(env, fmt.Sprintf("%s=%v", variable, v))
 		}
 	}
-	l.listeners = nil
+	l.queueHook(name, env)
+}
+
+// monotonic is CLOCK_MONOTONIC, which systemd compares.
+func monotonic() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 func (l *loop) tellSystemd(state string) {
 	if l.Systemd == "" {
 		return
+	}
+	if state == stateReloading {
+		// Type=notify-reload wants the moment, sd_notify(3).
+		state += "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic().Microseconds(), 10)
 	}
 	if err := handoff.Notify(l.Systemd, state); err != nil {
 		l.Logger.Warn("cannot notify the supervisor above", "error", err.Error())
@@ -241,7 +293,6 @@ func (l *loop) finish(code int) {
 	if left := proc.EndDescendants(l.System, quickWindow); len(left) > 0 {
 		l.Logger.Error("processes survive SIGKILL", "pids", fmt.Sprint(left))
 	}
-	l.closeListeners()
 	l.code = code
 	l.done = true
 }

@@ -10,9 +10,9 @@ import (
 // only the system knows (RSS) is filled in by the loop.
 func (c *core) status(now time.Time) *control.Status {
 	s := &control.Status{
-		Name: c.config.Name, State: string(c.state),
+		Name: c.config.Name, State: c.shownState(), LastReload: c.reload.last,
 		StartedAt: c.startedAt, UptimeSeconds: now.Sub(c.startedAt).Seconds(),
-		Generation: c.generation.number, Listeners: c.listeners,
+		Generation: c.generation.number, Listeners: c.generation.listeners,
 		StopBudgetSeconds: c.config.StopBudget().Seconds(),
 		Workers:           control.Workers{Configured: c.count, List: []control.Worker{}},
 		Companions:        []control.Companion{},
@@ -21,13 +21,19 @@ func (c *core) status(now time.Time) *control.Status {
 		if slot.number <= c.count && slot.isReady() {
 			s.Workers.Ready++
 		}
+		if !slot.startAt.IsZero() && slot.serving() == nil {
+			s.Workers.List = append(s.Workers.List, control.Worker{
+				Slot: slot.number, Attempt: slot.attempts + 1, Generation: slot.generation.number, State: control.WorkerBooting,
+				Restarts: slot.restarts, LastExit: slot.lastExit,
+			})
+		}
 		for _, w := range slot.workers {
 			s.Workers.List = append(s.Workers.List, w.view(now, slot))
 		}
 		if !slot.retryAt.IsZero() {
 			at := slot.retryAt
 			s.Workers.List = append(s.Workers.List, control.Worker{
-				Slot: slot.number, Attempt: slot.attempts, Generation: c.generation.number, State: control.WorkerBackoff,
+				Slot: slot.number, Attempt: slot.attempts, Generation: slot.generation.number, State: control.WorkerBackoff,
 				Restarts: slot.restarts, LastExit: slot.lastExit, NextRetryAt: &at,
 			})
 		}
@@ -48,6 +54,13 @@ func (c *core) status(now time.Time) *control.Status {
 		}
 	}
 	return s
+}
+
+func (c *core) shownState() string {
+	if c.state == serverRunning && c.reload.phase != reloadIdle {
+		return control.StateReloading
+	}
+	return string(c.state)
 }
 
 func (w *worker) view(now time.Time, s *slot) control.Worker {

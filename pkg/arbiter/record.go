@@ -14,6 +14,9 @@ const (
 	causeBootTimeout = "boot_timeout"
 	causeHeartbeat   = "timeout"
 	causeShutdown    = "shutdown"
+	causeReload      = "reload"
+	causeRollback    = "reload failed"
+	causeRecycled    = "recycled"
 	causeManagerDied = "manager died"
 )
 
@@ -73,6 +76,8 @@ func exitReason(s exitStatus, cause string) string {
 func exitOf(now time.Time, s exitStatus, w *worker) *control.Exit {
 	return newExit(now, s, w.asked, exitReason(s, w.cause))
 }
+
+func signalName(s syscall.Signal) string { return proc.SignalName(s) }
 
 func newExit(now time.Time, s exitStatus, expected bool, reason string) *control.Exit {
 	e := &control.Exit{At: now, Expected: expected, Reason: reason}

@@ -29,8 +29,9 @@ func (p phase) shown() string {
 
 // generation is one configuration of the web tier. It is never changed.
 type generation struct {
-	number int
-	config *config.Config
+	number    int
+	config    *config.Config
+	listeners []string // as status shows them
 }
 
 func (g *generation) worker() *config.Worker { return g.config.Worker }
@@ -52,6 +53,12 @@ type worker struct {
 	status    string    // its own STATUS=
 	cause     string    // why it was asked to end, or which clock ran out; "" = neither
 	asked     bool      // somebody wanted it to end: its exit is expected
+
+	// successor: it boots beside the worker that serves the slot, and takes its
+	// place when it is ready (a reload, a recycling).
+	successor bool
+	recycleAt time.Time // max_lifetime is over; zero = off
+	measureAt time.Time // its memory is looked at next; zero = max_memory is off
 }
 
 func (w *worker) lives() bool { return w.leader || w.leftover }
@@ -71,6 +78,13 @@ type slot struct {
 	workers  []*worker // that live, oldest first
 	retryAt  time.Time // backoff: when the next attempt is due; zero = no backoff
 
+	startAt time.Time // its next attempt waits for its turn among many; zero = it does not
+	startOn bool      // that attempt is a successor
+
+	generation *generation // whose settings the next attempt has
+	recycle    string      // why the serving worker is to be replaced, "" = it is not
+	recycleAt  time.Time   // the next try at that, after one that failed
+
 	failures restart.Counter
 	boots    int  // failed boots in a row
 	served   bool // had a ready worker once
@@ -78,11 +92,16 @@ type slot struct {
 	lastExit *control.Exit
 }
 
-// serving is the slot's youngest worker that nobody has ended, nil when there is none.
-func (s *slot) serving() *worker {
+// serving is the slot's worker that nobody has ended, nil when there is none.
+func (s *slot) serving() *worker { return s.youngest(false) }
+
+// successor is the worker that is to take its place, nil when there is none.
+func (s *slot) successor() *worker { return s.youngest(true) }
+
+func (s *slot) youngest(successor bool) *worker {
 	for i := len(s.workers) - 1; i >= 0; i-- {
-		if s.workers[i].serves() {
-			return s.workers[i]
+		if w := s.workers[i]; w.serves() && w.successor == successor {
+			return w
 		}
 	}
 	return nil

@@ -51,8 +51,9 @@ func (c *core) fail(now time.Time, reason string, code int) {
 func (c *core) sendStop(now time.Time) {
 	c.stop.at, c.stop.sent = time.Time{}, true
 	c.do(closeListeners{})
+	c.dropReload(now)
 	for _, s := range c.slots {
-		s.retryAt = time.Time{}
+		s.retryAt, s.startAt, s.recycleAt = time.Time{}, time.Time{}, time.Time{}
 		for _, w := range s.workers {
 			c.stopWorker(now, w)
 		}

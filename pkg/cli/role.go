@@ -109,11 +109,19 @@ func encodeWorker(c *config.Config, slot, generation int) (string, error) {
 		Worker: worker.Spec{
 			Name: c.Name, Handler: w.Handler, Options: w.Options, Slot: slot, Generation: generation,
 			DrainDelay: w.DrainDelay, GracefulTimeout: c.Server.GracefulTimeout, RequestTimeout: w.RequestTimeout,
-			HeartbeatInterval: w.Timeout / 3, MaxRequests: w.MaxRequests,
+			HeartbeatInterval: w.Timeout / 3, MaxRequests: jittered(w.MaxRequests, w.MaxRequestsJitter),
 			HTTP: w.HTTP, StopSignal: w.StopSignal, Access: c.Log.Access, ArbiterPID: os.Getpid(),
 		},
 		Log: c.Log,
 	})
+}
+
+// jittered spreads what would otherwise happen to all workers at the same time.
+func jittered(n, jitter int) int {
+	if n == 0 || jitter == 0 {
+		return n
+	}
+	return n + rand.IntN(jitter+1)
 }
 
 func runManager(text string) (int, error) {

@@ -30,6 +30,9 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
 	defer signal.Stop(signals)
 
+	if dir, err := os.Getwd(); err == nil {
+		flags.source.Dir = dir // where a reload has to start from too, after server.chdir
+	}
 	cfg, err := config.Load(flags.source, a.known())
 	if err != nil {
 		complain(ctx, err, environ)
@@ -59,6 +62,7 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 		Config: cfg, Version: a.version(), System: system, Logger: log.Logger, Terminal: log.terminal, Reopen: log.reopen,
 		Environ: environ, Self: proc.Self, PID: os.Getpid(), UID: uint32(os.Geteuid()),
 		Signals: signals, Random: rand.Float64, Systemd: os.Getenv("NOTIFY_SOCKET"),
+		Load:        func() (*config.Config, error) { return config.Load(flags.source, a.known()) },
 		HandlerSpec: encodeWorker, ManagerSpec: encodeManager,
 	})
 }

@@ -11,25 +11,10 @@ import (
 func notYet() []string {
 	return []string{
 		"server.reuse_port",
-		"worker.request_timeout",
-		"worker.max_requests",
-		"worker.max_requests_jitter",
-		"worker.max_memory",
-		"worker.max_lifetime",
-		"worker.max_lifetime_jitter",
 		"worker.watch",
-		"worker.http.*",
 		"companion.*.max_memory",
-		"companion.*.max_lifetime",
-		"companion.*.max_lifetime_jitter",
-		"companion.*.on_reload",
 		"companion_defaults.max_memory",
-		"companion_defaults.max_lifetime",
-		"companion_defaults.max_lifetime_jitter",
-		"companion_defaults.on_reload",
-		"log.access",
 		"admin.*",
-		"hooks.*",
 	}
 }
 

@@ -33,6 +33,7 @@ type State struct {
 	HasStatus bool   // STATUS= was there: an empty Status clears the last one
 	Status    string // STATUS=…, one line of printable text
 	MainPID   int    // MAINPID=…, 0 = not there
+	Recycle   string // X_GOFORK_RECYCLE=…: a handler worker asks to be replaced, and why; gofork's own
 	Barrier   bool   // BARRIER=1
 }
 
@@ -69,6 +70,8 @@ func parseState(datagram []byte) (State, error) {
 			s.Barrier = s.Barrier || value == "1"
 		case "STATUS":
 			s.HasStatus, s.Status = true, printable(value)
+		case "X_GOFORK_RECYCLE":
+			s.Recycle = printable(value)
 		case "MAINPID":
 			pid, err := strconv.ParseInt(value, 10, 32)
 			if err != nil || pid <= 0 {

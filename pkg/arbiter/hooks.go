@@ -1,0 +1,149 @@
+package arbiter
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// hookRun is one run of a hook. Hooks run one at a time, in the order of what
+// they are about.
+type hookRun struct {
+	name     string
+	env      []string
+	pid      int
+	deadline time.Time // hooks.timeout: its group is killed
+	late     bool
+}
+
+// maxHooks bounds the queue: a hook that hangs must not eat memory while workers
+// crash in a loop.
+const maxHooks = 1024
+
+func (l *loop) queueHook(name string, env []string) {
+	if len(l.hooks) >= maxHooks {
+		l.hookFailed(name, "too many hooks are waiting: this one is left out")
+		return
+	}
+	l.hooks = append(l.hooks, &hookRun{name: name, env: env})
+	l.nextHook()
+}
+
+// nextHook starts the first of the queue if none runs.
+func (l *loop) nextHook() {
+	for len(l.hooks) > 0 && l.hooks[0].pid == 0 {
+		if err := l.startHook(l.hooks[0]); err != nil {
+			l.hookFailed(l.hooks[0].name, err.Error())
+			l.hooks = l.hooks[1:]
+			continue
+		}
+		return
+	}
+}
+
+func (l *loop) startHook(h *hookRun) error {
+	cfg := l.config()
+	argv := cfg.Hooks.Commands[h.name]
+	if len(argv) == 0 {
+		return fmt.Errorf("it is not configured any more")
+	}
+	p := &config.Process{Env: cfg.Server.Env, Umask: cfg.Server.Umask}
+	env := l.env.Of(p, append([]string{"GOFORK_HOOK=" + h.name, "GOFORK_PID=" + strconv.Itoa(l.PID)}, h.env...)...)
+	command, err := launch.Command(p, argv, env)
+	if err != nil {
+		return err
+	}
+	command.Files = []int{proc.DevNull, unix.Stdout, unix.Stderr}
+	command.ParentDeathSignal = syscall.SIGKILL
+	if h.pid, err = l.System.Start(command); err != nil {
+		return err
+	}
+	if cfg.Hooks.Timeout > 0 {
+		h.deadline = time.Now().Add(cfg.Hooks.Timeout)
+	}
+	return nil
+}
+
+// hookExited takes the end of a hook in, if pid is one.
+func (l *loop) hookExited(pid int, status exitStatus) bool {
+	if len(l.hooks) == 0 || l.hooks[0].pid != pid {
+		return false
+	}
+	h := l.hooks[0]
+	l.hooks = l.hooks[1:]
+	switch {
+	case h.late:
+		l.hookFailed(h.name, fmt.Sprintf("killed after hooks.timeout (%s)", l.config().Hooks.Timeout))
+	case status.signal != 0:
+		l.hookFailed(h.name, "killed by "+signalName(status.signal))
+	case status.code != 0:
+		l.hookFailed(h.name, fmt.Sprintf("exited with code %d", status.code))
+	default:
+		l.hookResult = nil
+	}
+	l.nextHook()
+	return true
+}
+
+func (l *loop) hookFailed(name, reason string) {
+	l.hookResult = fmt.Errorf("hook %s failed: %s", name, reason)
+	l.log(record{slog.LevelError, "hook.failed", "hook failed", []slog.Attr{slog.String("hook", name), slog.String("reason", reason)}})
+}
+
+// hookDeadline is when the running hook has taken too long; zero = never.
+func (l *loop) hookDeadline() time.Time {
+	if len(l.hooks) == 0 {
+		return time.Time{}
+	}
+	return l.hooks[0].deadline
+}
+
+func (l *loop) hookDue(now time.Time) {
+	if h := l.hookDeadline(); due(h, now) {
+		l.hooks[0].deadline, l.hooks[0].late = time.Time{}, true
+		_ = l.System.SignalGroup(l.hooks[0].pid, syscall.SIGKILL)
+	}
+}
+
+// runHook runs a hook before the loop begins, or after it has ended, and waits
+// for its end and that of those before it.
+func (l *loop) runHook(name string, env ...string) error {
+	if len(l.config().Hooks.Commands[name]) == 0 {
+		return nil
+	}
+	l.hookResult = nil
+	l.queueHook(name, env)
+	for len(l.hooks) > 0 {
+		wait := time.Until(l.hookDeadline())
+		if l.hookDeadline().IsZero() {
+			wait = time.Hour
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-l.System.Changed():
+			for _, x := range l.System.Sweep().Exits {
+				l.hookExited(x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped})
+			}
+		case <-timer.C:
+			l.hookDue(time.Now())
+		}
+		timer.Stop()
+	}
+	return l.hookResult
+}
+
+// config is the configuration that is in force.
+func (l *loop) config() *config.Config {
+	if l.core != nil {
+		return l.core.config
+	}
+	return l.Config
+}
