@@ -23,14 +23,14 @@ func BenchmarkHello(b *testing.B) {
 		return l.Addr()
 	}
 	for _, turn := range []string{"1", "2", "3"} {
-		b.Run("plain/"+turn, func(b *testing.B) { load8(b, plain(b)) })
-		b.Run("worker/"+turn, func(b *testing.B) { load8(b, worker(b)) })
+		b.Run("plain/"+turn, func(b *testing.B) { keepAliveLoad(b, plain(b)) })
+		b.Run("worker/"+turn, func(b *testing.B) { keepAliveLoad(b, worker(b)) })
 	}
 }
 
-// load8 sends b.N requests over keep-alive connections, with as little work on
+// keepAliveLoad sends b.N requests over keep-alive connections, with as little work on
 // the client's side as possible.
-func load8(b *testing.B, addr net.Addr) {
+func keepAliveLoad(b *testing.B, addr net.Addr) {
 	request := []byte("GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
 	b.ReportAllocs()
 	b.SetParallelism(4)

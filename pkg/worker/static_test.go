@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func site4(t *testing.T) http.Handler {
+func staticSite(t *testing.T) http.Handler {
 	t.Helper()
 	outside, dir := t.TempDir(), t.TempDir()
 	for name, content := range map[string]string{
@@ -51,7 +51,7 @@ func site4(t *testing.T) http.Handler {
 }
 
 func TestStatic(t *testing.T) {
-	h := site4(t)
+	h := staticSite(t)
 	for _, c := range []struct {
 		path, header, value string
 		code                int
@@ -106,7 +106,7 @@ func TestStatic(t *testing.T) {
 }
 
 func TestStaticConditionalRequests(t *testing.T) {
-	h := site4(t)
+	h := staticSite(t)
 	ask := func(method, k, v string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "/app.js", nil)
 		r.Header.Set(k, v)
