@@ -6,9 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-VERSION_PACKAGE := github.com/gofork/gofork/pkg/cli
-LDFLAGS := -s -w -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT)
+LDFLAGS := -s -w -X main.version=$(VERSION)
 
 CONFIG    ?= configs/app.toml
 PKGS      ?= ./...
