@@ -94,6 +94,12 @@ func (l *loop) serve() int {
 		return codeRuntimeFailure
 	}
 	defer dropPidfile(cfg.Server.Pidfile, l.PID)
+	place := preparePlace(cfg, l.PID, l.Logger)
+	socket, code := l.openControl(place)
+	if code != 0 {
+		return code
+	}
+	defer l.closeControl(socket)
 	if err := l.runHook("on_starting"); err != nil {
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure
@@ -103,14 +109,13 @@ func (l *loop) serve() int {
 	}
 	defer l.retireListeners(nil)
 
-	place := preparePlace(cfg, l.PID, l.Logger)
 	l.openNotify(place)
 	defer l.closeNotify()
 
 	requests := make(chan request)
 	l.requests = requests
 	ended := make(chan struct{})
-	stopControl := l.serveControl(place, &backend{requests: requests, ended: ended, events: l.events})
+	stopControl := l.serveControl(socket, &backend{requests: requests, ended: ended, events: l.events})
 
 	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
 	l.run()
@@ -195,18 +200,30 @@ func (l *loop) stopWithin(d time.Duration) bool {
 	}
 }
 
+// openControl opens the control socket: before anything else that is shared, for
+// another gofork that has it is the best of reasons not to start.
+func (l *loop) openControl(p place) (socket *control.Socket, code int) {
+	socket, err := p.controlSocket(l.Config, l.Logger)
+	var inUse *control.InUseError
+	if errors.As(err, &inUse) {
+		l.Logger.Error(err.Error())
+		return nil, codeRuntimeFailure
+	}
+	if err != nil {
+		l.Logger.Warn("no control socket: only signals will reach this gofork", "error", err.Error())
+	}
+	return socket, 0
+}
+
 // serveControl answers on the control socket until the returned function is
 // called. Without a socket gofork runs on: it can still be told by signals.
-func (l *loop) serveControl(p place, b control.Backend) (stop func()) {
-	socket, err := p.controlSocket(l.Config)
-	if err != nil {
-		l.Logger.Warn("no control socket: status and the other commands will not reach this gofork", "error", err.Error())
+func (l *loop) serveControl(socket *control.Socket, b control.Backend) (stop func()) {
+	if socket == nil {
 		return func() {}
 	}
 	ln, err := socket.Listener()
 	if err != nil {
-		l.Logger.Warn("no control socket", "error", err.Error())
-		_ = socket.Close()
+		l.Logger.Error("cannot serve the control socket", "error", err.Error())
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(background)
@@ -220,9 +237,15 @@ func (l *loop) serveControl(p place, b control.Backend) (stop func()) {
 	return func() {
 		cancel()
 		serving.Wait()
-		if err := errors.Join(socket.Unlink(), socket.Close()); err != nil {
-			l.Logger.Warn("cannot remove the control socket", "error", err.Error())
-		}
+	}
+}
+
+func (l *loop) closeControl(socket *control.Socket) {
+	if socket == nil {
+		return
+	}
+	if err := errors.Join(socket.Unlink(), socket.Close()); err != nil {
+		l.Logger.Warn("cannot remove the control socket", "error", err.Error())
 	}
 }
 

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -40,7 +41,7 @@ func preparePlace(cfg *config.Config, pid int, log *slog.Logger) place {
 		err = fmt.Errorf("cannot use %s: longer than a socket's address", longest)
 	}
 	if err != nil {
-		log.Warn("no runtime directory: its sockets are abstract instead", "runtime_dir", dir, "error", err.Error())
+		log.Debug("no runtime directory: its sockets are abstract instead", "runtime_dir", dir, "error", err.Error())
 		return place{}
 	}
 	return place{dir}
@@ -77,7 +78,22 @@ func (p place) stem(name string) string {
 	return filepath.Join(p.dir, name)
 }
 
-// controlSocket opens the socket of the configuration.
-func (p place) controlSocket(cfg *config.Config) (*control.Socket, error) {
-	return control.Listen(cfg.Control.Socket, control.ListenOptions{Mode: cfg.Control.Mode, DirMode: 0o700})
+// controlSocket opens the socket of the configuration. Where nothing can be
+// written it is abstract, under the same name, which clients try as well.
+func (p place) controlSocket(cfg *config.Config, log *slog.Logger) (*control.Socket, error) {
+	options := control.ListenOptions{Mode: cfg.Control.Mode, DirMode: 0o700}
+	if switchesUser(cfg) {
+		options.DirMode = 0o711
+	}
+	socket, err := control.Listen(cfg.Control.Socket, options)
+	var inUse *control.InUseError
+	if err == nil || errors.As(err, &inUse) {
+		return socket, err
+	}
+	abstract, abstractErr := control.ListenAbstract(cfg.Control.Socket)
+	if abstractErr != nil {
+		return nil, abstractErr
+	}
+	log.Warn("no control socket in the file system: it is abstract instead", "socket", abstract.Path(), "error", err.Error())
+	return abstract, nil
 }

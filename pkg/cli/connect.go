@@ -47,6 +47,9 @@ func onlySocket(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot look for sockets in %s: %w", dir, err)
 	}
+	if len(found) == 0 {
+		found = control.AbstractSockets(dir)
+	}
 	switch len(found) {
 	case 0:
 		return "", fmt.Errorf("%w: no socket in %s; name it with -s SOCKET, GOFORK_SOCKET or -c FILE", control.ErrUnreachable, dir)

@@ -39,9 +39,15 @@ func Dial(socket string) *Client {
 	var dialer net.Dialer
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialUnix(socket, func(address string) (net.Conn, error) {
-				return dialer.DialContext(ctx, "unix", address)
-			})
+			connect := func(address string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", address) }
+			conn, err := dialUnix(socket, connect)
+			if err != nil && !strings.HasPrefix(socket, "@") && abstractAddress(socket) != socket {
+				// No file: it may be one that could not write any.
+				if abstract, abstractErr := connect(abstractAddress(socket)); abstractErr == nil {
+					return abstract, nil
+				}
+			}
+			return conn, err
 		},
 		MaxIdleConnsPerHost: 1,
 		IdleConnTimeout:     idleTimeout / 2, // before the server closes it: no request is sent into a closing connection

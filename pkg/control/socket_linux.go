@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,6 +132,9 @@ func (s *Socket) Close() error {
 
 // Unlink removes the file, unless something else has taken its place.
 func (s *Socket) Unlink() error {
+	if strings.HasPrefix(s.path, "@") {
+		return nil // abstract: it goes with its last descriptor
+	}
 	var st unix.Stat_t
 	err := unix.Lstat(s.path, &st)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (st.Dev != s.dev || st.Ino != s.ino) {

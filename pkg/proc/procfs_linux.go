@@ -77,14 +77,18 @@ func processes() []process {
 
 // liveMembers returns the living members of the wanted groups. A group of which
 // only dead members were seen has an empty entry, one of which none was seen none.
+//
+// A dead child of ours counts as living until it is reaped: the next Sweep does
+// that, and so a group is never reported gone before its adopted leader's exit.
 func liveMembers(wanted map[int]bool) map[int][]process {
+	self := os.Getpid()
 	members := make(map[int][]process)
 	for _, p := range processes() {
 		if !wanted[p.group] {
 			continue
 		}
 		list := members[p.group]
-		if !p.dead {
+		if !p.dead || p.parent == self {
 			list = append(list, p)
 		}
 		members[p.group] = list
