@@ -102,3 +102,41 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 		}
 	}
 }
+
+// A sleep is either too short, and the test fails now and then, or too long,
+// and everybody waits. Only where time is virtual is it exact.
+func TestTestsSleepOnlyInVirtualTime(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t, "linux") {
+		for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			fset := token.NewFileSet()
+			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(parsed.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == `"testing/synctest"` }) {
+				continue
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && sleeps(call) {
+					t.Errorf("%s/%s:%d: time.Sleep; wait for a fact", name(p.ImportPath), file, fset.Position(n.Pos()).Line)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// sleeps reports whether a call is time.Sleep. An hour is not meant to pass: it
+// is how a child process stays until it is killed.
+func sleeps(call *ast.CallExpr) bool {
+	is := func(e ast.Expr, selected string) bool {
+		sel, ok := e.(*ast.SelectorExpr)
+		if !ok || sel.Sel.Name != selected {
+			return false
+		}
+		x, ok := sel.X.(*ast.Ident)
+		return ok && x.Name == "time"
+	}
+	return is(call.Fun, "Sleep") && !is(call.Args[0], "Hour")
+}
