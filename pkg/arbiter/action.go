@@ -44,6 +44,18 @@ type (
 	// retireListeners closes what belongs to none of these generations.
 	retireListeners struct{ keep []int }
 
+	// startUpgrade runs the hook pre_exec and, if it agrees, starts the new
+	// arbiter; the outcome is upgradeStarted.
+	startUpgrade struct{}
+	// tellParent says to the older arbiter that this one serves.
+	tellParent struct{}
+	// promote gives this arbiter the names of the one that is gone: pidfile,
+	// control socket, main process of the supervisor above.
+	promote struct{}
+
+	// retireSlot closes the sockets of a slot that nobody serves any more.
+	retireSlot struct{ slot int }
+
 	// runHook runs a hook beside everything else.
 	runHook struct {
 		name string
@@ -70,7 +82,7 @@ type (
 	}
 
 	// closeListeners lets the listening sockets go.
-	closeListeners struct{}
+	closeListeners struct{ unlink bool }
 	// tellSystemd sends a state to the supervisor above, as sd_notify(3).
 	tellSystemd struct{ state string }
 	record      struct {
@@ -100,6 +112,10 @@ func (signalWorkerGroup) action() {}
 func (measureWorker) action()     {}
 func (loadConfig) action()        {}
 func (retireListeners) action()   {}
+func (startUpgrade) action()      {}
+func (tellParent) action()        {}
+func (promote) action()           {}
+func (retireSlot) action()        {}
 func (runHook) action()           {}
 func (startManager) action()      {}
 func (signalManager) action()     {}

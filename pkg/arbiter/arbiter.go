@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -36,6 +37,14 @@ type Options struct {
 	Signals  <-chan os.Signal
 	Random   func() float64 // 0 … 1
 	Systemd  string         // NOTIFY_SOCKET of the supervisor above; "" = none
+
+	// Of a hot upgrade: what to start beside this process, and where this one
+	// comes from.
+	Binary     string   // the file that was started, which may have been replaced
+	Args       []string // argv
+	Dir        string   // where gofork was started
+	Lineage    Lineage
+	Foreground bool // on a terminal, whose size may change (WINCH)
 
 	// Load reads the configuration again, from where Config came.
 	Load func() (*config.Config, error)
@@ -72,7 +81,8 @@ func newLoop(o Options) *loop {
 		Options: o, env: launch.NewEnvironment(o.Environ), outputs: launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
 		streams: map[int]*launch.Streams{}, ids: map[int]id{}, pids: map[id]int{},
 		adopted: map[int]bool{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
-		sockets: sockets{of: map[int][]*handoff.Listener{}}, loads: make(chan loaded),
+		sockets: sockets{of: map[int][]*socket{}}, unlink: true, lease: lease{-1, -1},
+		facts: make(chan func()), ended: make(chan struct{}), loads: make(chan loaded),
 		events: newHub(), timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()
@@ -89,16 +99,23 @@ func (l *loop) serve() int {
 	for _, w := range cfg.Warnings {
 		l.Logger.Warn(w)
 	}
-	if err := takePidfile(cfg.Server.Pidfile, l.PID); err != nil {
+	if err := takePidfile(cfg.Server.Pidfile, l.suffix(), l.PID); err != nil {
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure
 	}
-	defer dropPidfile(cfg.Server.Pidfile, l.PID)
+	defer l.dropPidfile()
+	if s, err := newLease(); err != nil {
+		l.Logger.Warn("no hot upgrade", "error", err.Error())
+	} else {
+		l.lease = s
+		defer s.close()
+	}
 	place := preparePlace(cfg, l.PID, l.Logger)
 	socket, code := l.openControl(place)
 	if code != 0 {
 		return code
 	}
+	l.control = socket
 	defer l.closeControl(socket)
 	if err := l.runHook("on_starting"); err != nil {
 		l.Logger.Error(err.Error())
@@ -114,12 +131,14 @@ func (l *loop) serve() int {
 
 	requests := make(chan request)
 	l.requests = requests
-	ended := make(chan struct{})
-	stopControl := l.serveControl(socket, &backend{requests: requests, ended: ended, events: l.events})
+	stopControl := l.serveControl(socket, &backend{requests: requests, ended: l.ended, events: l.events})
 
 	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
+	l.core.pid, l.core.upgrade.parent = l.PID, l.Lineage.Parent
+	l.watchParent()
 	l.run()
-	close(ended)
+	close(l.ended)
+	l.closePipes()
 	stopControl()
 	l.endTails()
 	l.endLoads()
@@ -145,30 +164,46 @@ func (l *loop) bind() (code int, ok bool) {
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure, false
 	}
+	handed, err := handoff.FromGofork(l.Environ)
+	if err != nil {
+		l.Logger.Error(err.Error())
+		return codeRuntimeFailure, false
+	}
 	l.sockets.inherited = len(inherited) > 0
-	if l.sockets.of[1] = inherited; len(inherited) == 0 {
-		if code, ok := l.bindAll(); !ok {
+	if l.sockets.of[1] = grouped(inherited, cfg.Server.ReusePort); len(inherited) == 0 {
+		if code, ok := l.bindAll(grouped(handed, cfg.Server.ReusePort)); !ok {
 			l.retireListeners(nil)
 			return code, false
 		}
 	}
-	for _, s := range l.sockets.of[1] {
-		l.listening(s)
+	for _, k := range l.sockets.of[1] {
+		l.listening(k)
 	}
 	return 0, true
 }
 
-func (l *loop) listening(s *handoff.Listener) {
-	l.log(record{slog.LevelInfo, "server.listening", "listening at", []slog.Attr{slog.String("address", s.Addr())}})
+func (l *loop) listening(k *socket) {
+	l.log(record{slog.LevelInfo, "server.listening", "listening at", []slog.Attr{slog.String("address", k.first().Addr())}})
 }
 
-func (l *loop) bindAll() (code int, ok bool) {
-	options := listenOptions(l.Config)
+// bindAll opens what bind names and was not handed over by an older arbiter.
+func (l *loop) bindAll(handed []*socket) (code int, ok bool) {
+	defer func() {
+		for _, k := range handed {
+			if !slices.Contains(l.sockets.of[1], k) {
+				_ = k.close(false) // not in this configuration: the older one's alone
+			}
+		}
+	}()
 	for _, address := range l.Config.Server.Bind {
+		if at := slices.IndexFunc(handed, func(k *socket) bool { return k.name == address }); at >= 0 {
+			l.sockets.of[1] = append(l.sockets.of[1], handed[at])
+			continue
+		}
 		for try := 1; ; try++ {
-			s, err := handoff.Listen(background, address, options)
+			k, err := openSocket(address, l.Config)
 			if err == nil {
-				l.sockets.of[1] = append(l.sockets.of[1], s)
+				l.sockets.of[1] = append(l.sockets.of[1], k)
 				break
 			}
 			if !addressInUse(err) || try == bindTries {
@@ -203,7 +238,7 @@ func (l *loop) stopWithin(d time.Duration) bool {
 // openControl opens the control socket: before anything else that is shared, for
 // another gofork that has it is the best of reasons not to start.
 func (l *loop) openControl(p place) (socket *control.Socket, code int) {
-	socket, err := p.controlSocket(l.Config, l.Logger)
+	socket, err := p.controlSocket(l.Config, l.suffix(), l.Logger)
 	var inUse *control.InUseError
 	if errors.As(err, &inUse) {
 		l.Logger.Error(err.Error())
@@ -244,7 +279,11 @@ func (l *loop) closeControl(socket *control.Socket) {
 	if socket == nil {
 		return
 	}
-	if err := errors.Join(socket.Unlink(), socket.Close()); err != nil {
+	var err error
+	if l.child == 0 {
+		err = socket.Unlink() // else the younger one takes the path over
+	}
+	if err = errors.Join(err, socket.Close()); err != nil {
 		l.Logger.Warn("cannot remove the control socket", "error", err.Error())
 	}
 }

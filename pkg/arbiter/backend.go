@@ -63,6 +63,12 @@ func (b *backend) Reload(ctx context.Context, r control.ReloadRequest) (*control
 	return answerOf[*control.Reload](v, err)
 }
 
+// Upgrade implements control.Backend.
+func (b *backend) Upgrade(ctx context.Context) (*control.UpgradeResult, error) {
+	v, err := b.ask(ctx, func(token uint64) event { return upgradeAsked{token: token, by: "request"} })
+	return answerOf[*control.UpgradeResult](v, err)
+}
+
 // Scale implements control.Backend.
 func (b *backend) Scale(ctx context.Context, s control.ScaleRequest) (*control.Workers, error) {
 	e := scaleAsked{by: "request"}

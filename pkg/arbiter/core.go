@@ -39,7 +39,9 @@ type core struct {
 	pace    pace
 	manager manager
 	reload  reload
+	upgrade upgrade
 	stop    stop
+	pid     int // of this process
 
 	startedAt time.Time
 
@@ -106,6 +108,18 @@ func (c *core) step(now time.Time, e event) []action {
 		c.askReload(now, e)
 	case configLoaded:
 		c.configLoaded(now, e)
+	case upgradeAsked:
+		c.askUpgrade(now, e)
+	case upgradeStarted:
+		c.upgradeStarted(e)
+	case upgradeReady:
+		c.upgradeReady()
+	case upgradeExited:
+		c.upgradeExited(e.status)
+	case parentGone:
+		c.parentGone(now)
+	case parkAsked:
+		c.park(now, e.by)
 	case scaleAsked:
 		c.scale(now, e)
 	case workerMeasured:
@@ -165,7 +179,7 @@ func (c *core) find(a id) *worker {
 // the manager's start must not delay the first answer.
 func (c *core) boot(now time.Time) {
 	c.fill(now)
-	if len(c.config.Companions) > 0 {
+	if len(c.config.Companions) > 0 && c.upgrade.parent == 0 {
 		c.startManager(now)
 	}
 }
@@ -395,6 +409,9 @@ func (c *core) bury(w *worker) {
 	}
 	s := c.slots[w.slot-1]
 	s.workers = slices.DeleteFunc(s.workers, func(o *worker) bool { return o == w })
+	if len(s.workers) == 0 && s.number > max(c.count, c.reload.target) && !c.stop.sent {
+		c.do(retireSlot{s.number})
+	}
 }
 
 // halts says whether a failed boot ends everything: only before any worker has
@@ -445,7 +462,7 @@ func (c *core) announce() {
 			return
 		}
 	}
-	if len(c.slots) == 0 && c.manager.phase != managerRunning {
+	if len(c.slots) == 0 && c.manager.phase != managerRunning && c.upgrade.parent == 0 {
 		return
 	}
 	c.announced = true
@@ -454,4 +471,7 @@ func (c *core) announce() {
 		slog.Int("workers", c.count), slog.Int("companions", len(c.config.Companions))}})
 	c.do(tellSystemd{"READY=1\nSTATUS=running"})
 	c.hook("when_ready")
+	if c.upgrade.parent != 0 {
+		c.do(tellParent{})
+	}
 }

@@ -93,6 +93,23 @@ type (
 		plan      *control.Plan
 		err       string
 	}
+	// upgradeAsked wants a new arbiter beside this one.
+	upgradeAsked struct {
+		token uint64 // who waits for it to be ready; 0 = nobody
+		by    string
+	}
+	// upgradeStarted is the outcome of startUpgrade.
+	upgradeStarted struct {
+		pid int
+		err string
+	}
+	upgradeReady  struct{}
+	upgradeExited struct{ status exitStatus }
+	// parentGone: neither the older arbiter nor its manager lives any more.
+	parentGone struct{}
+	// parkAsked wants the workers away and everything else to stay (WINCH).
+	parkAsked struct{ by string }
+
 	// scaleAsked wants another number of workers.
 	scaleAsked struct {
 		token uint64
@@ -142,6 +159,12 @@ func (adoptedGroupEnded) event() {}
 func (workerMeasured) event()    {}
 func (reloadAsked) event()       {}
 func (configLoaded) event()      {}
+func (upgradeAsked) event()      {}
+func (upgradeStarted) event()    {}
+func (upgradeReady) event()      {}
+func (upgradeExited) event()     {}
+func (parentGone) event()        {}
+func (parkAsked) event()         {}
 func (scaleAsked) event()        {}
 func (reopenAsked) event()       {}
 func (stopAsked) event()         {}

@@ -20,7 +20,8 @@ type hookRun struct {
 	name     string
 	env      []string
 	pid      int
-	deadline time.Time // hooks.timeout: its group is killed
+	then     func(error) // on the loop, once it has ended; nil = nobody waits
+	deadline time.Time   // hooks.timeout: its group is killed
 	late     bool
 }
 
@@ -28,12 +29,13 @@ type hookRun struct {
 // crash in a loop.
 const maxHooks = 1024
 
-func (l *loop) queueHook(name string, env []string) {
+func (l *loop) queueHook(name string, env []string, then func(error)) {
+	h := &hookRun{name: name, env: env, then: then}
 	if len(l.hooks) >= maxHooks {
-		l.hookFailed(name, "too many hooks are waiting: this one is left out")
+		l.hookFailed(h, "too many hooks are waiting: this one is left out")
 		return
 	}
-	l.hooks = append(l.hooks, &hookRun{name: name, env: env})
+	l.hooks = append(l.hooks, h)
 	l.nextHook()
 }
 
@@ -41,8 +43,9 @@ func (l *loop) queueHook(name string, env []string) {
 func (l *loop) nextHook() {
 	for len(l.hooks) > 0 && l.hooks[0].pid == 0 {
 		if err := l.startHook(l.hooks[0]); err != nil {
-			l.hookFailed(l.hooks[0].name, err.Error())
+			h := l.hooks[0]
 			l.hooks = l.hooks[1:]
+			l.hookFailed(h, err.Error())
 			continue
 		}
 		return
@@ -81,21 +84,23 @@ func (l *loop) hookExited(pid int, status exitStatus) bool {
 	l.hooks = l.hooks[1:]
 	switch {
 	case h.late:
-		l.hookFailed(h.name, fmt.Sprintf("killed after hooks.timeout (%s)", l.config().Hooks.Timeout))
+		l.hookFailed(h, fmt.Sprintf("killed after hooks.timeout (%s)", l.config().Hooks.Timeout))
 	case status.signal != 0:
-		l.hookFailed(h.name, "killed by "+signalName(status.signal))
+		l.hookFailed(h, "killed by "+signalName(status.signal))
 	case status.code != 0:
-		l.hookFailed(h.name, fmt.Sprintf("exited with code %d", status.code))
-	default:
-		l.hookResult = nil
+		l.hookFailed(h, fmt.Sprintf("exited with code %d", status.code))
+	case h.then != nil:
+		h.then(nil)
 	}
 	l.nextHook()
 	return true
 }
 
-func (l *loop) hookFailed(name, reason string) {
-	l.hookResult = fmt.Errorf("hook %s failed: %s", name, reason)
-	l.log(record{slog.LevelError, "hook.failed", "hook failed", []slog.Attr{slog.String("hook", name), slog.String("reason", reason)}})
+func (l *loop) hookFailed(h *hookRun, reason string) {
+	l.log(record{slog.LevelError, "hook.failed", "hook failed", []slog.Attr{slog.String("hook", h.name), slog.String("reason", reason)}})
+	if h.then != nil {
+		h.then(fmt.Errorf("hook %s failed: %s", h.name, reason))
+	}
 }
 
 // hookDeadline is when the running hook has taken too long; zero = never.
@@ -119,8 +124,8 @@ func (l *loop) runHook(name string, env ...string) error {
 	if len(l.config().Hooks.Commands[name]) == 0 {
 		return nil
 	}
-	l.hookResult = nil
-	l.queueHook(name, env)
+	var result error
+	l.queueHook(name, env, func(err error) { result = err })
 	for len(l.hooks) > 0 {
 		wait := time.Until(l.hookDeadline())
 		if l.hookDeadline().IsZero() {
@@ -137,7 +142,7 @@ func (l *loop) runHook(name string, env ...string) error {
 		}
 		timer.Stop()
 	}
-	return l.hookResult
+	return result
 }
 
 // config is the configuration that is in force.

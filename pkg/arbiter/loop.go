@@ -43,8 +43,16 @@ type loop struct {
 	loads   chan loaded // configurations that were read again
 	loading sync.WaitGroup
 
-	hooks      []*hookRun // the first one runs
-	hookResult error      // of the last that ended
+	hooks []*hookRun // the first one runs
+
+	unlink   bool  // the paths of unix sockets are ours to remove
+	child    int   // pid of a younger arbiter; 0 = none
+	lease    lease // this arbiter's own
+	control  *control.Socket
+	pipes    []*os.File // to and from a sibling
+	watching sync.WaitGroup
+	facts    chan func()   // what they said, to be carried out on the loop
+	ended    chan struct{} // closed when the loop takes no more
 
 	requests <-chan request
 	waiting  map[uint64]chan<- any // who waits for a reply, by token
@@ -121,6 +129,8 @@ func (l *loop) take(wait bool) {
 		l.tokens++
 		l.waiting[l.tokens] = r.reply
 		l.step(r.ask(l.tokens))
+	case f := <-l.facts:
+		f()
 	case o := <-l.loads:
 		l.loaded(o)
 	case <-l.timer.C:
@@ -163,6 +173,13 @@ func (l *loop) signal(s os.Signal) {
 		l.step(scaleAsked{delta: -1, by: name})
 	case syscall.SIGUSR1:
 		l.reopen()
+	case syscall.SIGUSR2:
+		l.step(upgradeAsked{by: name})
+	case syscall.SIGWINCH:
+		if l.Foreground {
+			return // the window of a terminal changed its size
+		}
+		l.step(parkAsked{by: name})
 	}
 }
 
@@ -176,6 +193,11 @@ func (l *loop) reap() {
 		if x.PID == l.manager.pid {
 			l.manager.exit = &status
 			l.managerEnded()
+			continue
+		}
+		if x.PID == l.child {
+			l.child = 0
+			l.step(upgradeExited{status})
 			continue
 		}
 		a, ok := l.ids[x.PID]

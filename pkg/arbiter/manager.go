@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
 	"github.com/gofork/gofork/pkg/link"
 	"github.com/gofork/gofork/pkg/restart"
@@ -118,7 +119,23 @@ func (c *core) startManager(now time.Time) {
 	for _, i := range m.mirrored() {
 		apply.Remembered = append(apply.Remembered, *i)
 	}
+	m.expect(c.config)
 	c.do(tellManager{m.attempt, link.Message{Apply: &apply}})
+}
+
+// expect shows what is configured until the manager has reported it.
+func (m *manager) expect(cfg *config.Config) {
+	for _, s := range cfg.Companions {
+		for n := 1; n <= s.Numprocs; n++ {
+			if k := (key{s.Name, n}); m.instances[k] == nil {
+				i := &link.Instance{Companion: control.Companion{Name: s.Name, Instance: n, Hash: s.Hash, State: control.Stopped, Desired: control.Down}}
+				if s.Autostart {
+					i.Desired = control.Up
+				}
+				m.instances[k] = i
+			}
+		}
+	}
 }
 
 func (c *core) managerStarted(now time.Time, e managerStarted) {

@@ -64,9 +64,20 @@ func (l *loop) perform(a action) {
 	case retireListeners:
 		l.retireListeners(a.keep)
 	case runHook:
-		l.queueHook(a.name, a.env)
+		l.queueHook(a.name, a.env, nil)
 	case closeListeners:
+		l.unlink = a.unlink
 		l.retireListeners(nil)
+	case retireSlot:
+		if err := l.sockets.retireSlot(a.slot); err != nil {
+			l.Logger.Warn("cannot close a listening socket", "error", err.Error())
+		}
+	case startUpgrade:
+		l.startUpgrade()
+	case tellParent:
+		l.tellParent()
+	case promote:
+		l.promote()
 	case tellSystemd:
 		l.tellSystemd(a.state)
 	case record:
@@ -100,7 +111,10 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 		"GOFORK_GENERATION=" + strconv.Itoa(a.generation.number),
 		"GOFORK_PID=" + strconv.Itoa(l.PID),
 	}
-	listeners := l.sockets.of[a.generation.number]
+	listeners, err := l.sockets.forSlot(a.generation.number, a.slot, listenOptions(a.generation.config))
+	if err != nil {
+		return 0, err
+	}
 	names := make([]string, len(listeners))
 	for i, s := range listeners {
 		names[i] = s.Name()
@@ -179,6 +193,9 @@ func (l *loop) spawnManager() (pid int, err error) {
 	env := append(l.env.Of(&config.Process{}), launch.EnvRole+"="+launch.RoleManager, launch.EnvSpec+"="+text)
 	command := launch.Self(&config.Process{Umask: config.Inherit}, l.Self, "gofork: "+l.core.config.Name+" manager", env)
 	command.Files = []int{proc.DevNull, unix.Stdout, unix.Stderr, theirs}
+	if l.lease.write >= 0 {
+		command.Files = append(command.Files, l.lease.write)
+	}
 	if pid, err = l.System.Start(command); err != nil {
 		conn.Close()
 		return 0, err
@@ -188,7 +205,7 @@ func (l *loop) spawnManager() (pid int, err error) {
 }
 
 func (l *loop) retireListeners(keep []int) {
-	if err := l.sockets.retire(keep, true); err != nil {
+	if err := l.sockets.retire(keep, l.unlink); err != nil {
 		l.Logger.Warn("cannot close a listening socket", "error", err.Error())
 	}
 }
@@ -222,7 +239,7 @@ func (l *loop) companionHook(e *link.Event) {
 			env = append(env, fmt.Sprintf("%s=%v", variable, v))
 		}
 	}
-	l.queueHook(name, env)
+	l.queueHook(name, env, nil)
 }
 
 // monotonic is CLOCK_MONOTONIC, which systemd compares.

@@ -14,10 +14,11 @@ import (
 
 // takePidfile writes the pid, atomically, unless the file names a living process
 // that is not this one.
-func takePidfile(path string, pid int) error {
+func takePidfile(path, suffix string, pid int) error {
 	if path == "" {
 		return nil
 	}
+	path += suffix
 	other, err := readPidfile(path)
 	if err != nil {
 		return err
@@ -57,12 +58,15 @@ func readPidfile(path string) (int, error) {
 	return pid, nil
 }
 
-// dropPidfile removes the file if it is still this process's own.
-func dropPidfile(path string, pid int) {
-	if path == "" {
+// dropPidfile removes the file if it is still this process's own, and no younger
+// arbiter is about to take the name over.
+func (l *loop) dropPidfile() {
+	path := l.Config.Server.Pidfile
+	if path == "" || l.child != 0 {
 		return
 	}
-	if owner, err := readPidfile(path); err == nil && owner == pid {
+	path += l.suffix()
+	if owner, err := readPidfile(path); err == nil && owner == l.PID {
 		_ = os.Remove(path)
 	}
 }

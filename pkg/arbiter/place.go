@@ -80,17 +80,17 @@ func (p place) stem(name string) string {
 
 // controlSocket opens the socket of the configuration. Where nothing can be
 // written it is abstract, under the same name, which clients try as well.
-func (p place) controlSocket(cfg *config.Config, log *slog.Logger) (*control.Socket, error) {
+func (p place) controlSocket(cfg *config.Config, suffix string, log *slog.Logger) (*control.Socket, error) {
 	options := control.ListenOptions{Mode: cfg.Control.Mode, DirMode: 0o700}
 	if switchesUser(cfg) {
 		options.DirMode = 0o711
 	}
-	socket, err := control.Listen(cfg.Control.Socket, options)
+	socket, err := control.Listen(cfg.Control.Socket+suffix, options)
 	var inUse *control.InUseError
 	if err == nil || errors.As(err, &inUse) {
 		return socket, err
 	}
-	abstract, abstractErr := control.ListenAbstract(cfg.Control.Socket)
+	abstract, abstractErr := control.ListenAbstract(cfg.Control.Socket + suffix)
 	if abstractErr != nil {
 		return nil, abstractErr
 	}

@@ -57,8 +57,11 @@ func (c *core) status(now time.Time) *control.Status {
 }
 
 func (c *core) shownState() string {
-	if c.state == serverRunning && c.reload.phase != reloadIdle {
+	switch {
+	case c.state == serverRunning && c.reload.phase != reloadIdle:
 		return control.StateReloading
+	case c.state == serverRunning && c.upgrade.hasSibling():
+		return control.StateUpgrading
 	}
 	return string(c.state)
 }

@@ -150,6 +150,8 @@ func (c *core) targetCount(next *config.Config) int {
 	switch {
 	case next.Worker == nil:
 		return 0
+	case c.upgrade.parked > 0 && c.count == 0 && c.config.Worker.Count == next.Worker.Count:
+		return c.upgrade.parked // back from WINCH
 	case c.config.Worker == nil || c.config.Worker.Count != next.Worker.Count:
 		return next.Worker.Count
 	default:
@@ -272,8 +274,8 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 		m.asked = true
 		m.enter(managerStopping, now.Add(max(before.Manager.StopTimeout, time.Second)))
 		c.do(tellManager{m.attempt, link.Message{Stop: &link.Stop{}}})
-	case len(next.Companions) == 0:
-		c.endReload(now, "")
+	case len(next.Companions) == 0, c.upgrade.parent != 0:
+		c.endReload(now, "") // nothing to apply, or not yet: an older arbiter runs its own
 	case m.phase == managerNone || m.phase == managerStopped:
 		c.startManager(now)
 		r.apply = m.applies
@@ -399,7 +401,9 @@ func (c *core) endReload(now time.Time, failed string) {
 	*r = reload{highest: r.highest, last: r.last}
 	if len(again) > 0 && !c.stop.asked {
 		c.beginReload(now, again)
+		return
 	}
+	c.upgradeAfterReload(now)
 }
 
 func (c *core) answerReload(result any) {

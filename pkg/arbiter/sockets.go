@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/gofork/gofork/pkg/config"
@@ -11,73 +12,168 @@ import (
 	"github.com/gofork/gofork/pkg/handoff"
 )
 
+// socket is one bind address. With reuse_port each slot has a socket of its own,
+// which the arbiter keeps over the deaths of the slot's workers, so that what
+// waits in its queue is not lost; else all share one.
+type socket struct {
+	name    string // of bind, or as the supervisor above calls it
+	perSlot bool
+	list    []*handoff.Listener // by slot from 1; nil where a slot has none yet
+}
+
+func (s *socket) first() *handoff.Listener { return s.list[0] }
+
+// forSlot is what a slot's worker listens on.
+func (s *socket) forSlot(slot int, o handoff.Options) (*handoff.Listener, error) {
+	if !s.perSlot {
+		return s.first(), nil
+	}
+	for len(s.list) < slot {
+		s.list = append(s.list, nil)
+	}
+	if s.list[slot-1] == nil {
+		// A port that the system chose is asked for by its number.
+		l, err := handoff.Listen(context.Background(), strings.TrimPrefix(s.first().Addr(), "tcp://"), o)
+		if err != nil {
+			return nil, err
+		}
+		s.list[slot-1] = l
+	}
+	return s.list[slot-1], nil
+}
+
+// close closes all of it.
+func (s *socket) close(unlink bool) error {
+	var errs []error
+	for _, l := range s.list {
+		if l == nil {
+			continue
+		}
+		if unlink {
+			errs = append(errs, l.Unlink()) // before the close: the inode tells whose it is
+		}
+		errs = append(errs, l.Close())
+	}
+	s.list = nil
+	return errors.Join(errs...)
+}
+
 // sockets are the listening sockets by the generations that use them. They belong
 // to the loop; what a generation shares with another is one and the same socket.
 type sockets struct {
 	inherited bool // from the supervisor above: bind counts for nothing
-	of        map[int][]*handoff.Listener
+	of        map[int][]*socket
 }
 
-// named finds an open socket by what it was asked for.
-func (s *sockets) named(bind string) *handoff.Listener {
-	for _, list := range s.of {
-		for _, l := range list {
-			if l.Name() == bind {
-				return l
+// all are the descriptors of a generation.
+func (s *sockets) all(generation int) []*handoff.Listener {
+	var all []*handoff.Listener
+	for _, k := range s.of[generation] {
+		for _, l := range k.list {
+			if l != nil {
+				all = append(all, l)
 			}
 		}
 	}
-	return nil
+	return all
 }
 
-// retire closes what none of the kept generations uses. A path is removed unless
+// forSlot is what a worker of that generation and slot listens on.
+func (s *sockets) forSlot(generation, slot int, o handoff.Options) ([]*handoff.Listener, error) {
+	list := make([]*handoff.Listener, 0, len(s.of[generation]))
+	for _, k := range s.of[generation] {
+		l, err := k.forSlot(slot, o)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// retireSlot closes the sockets of a slot that is not wanted any more: the kernel
+// must not send connections to a queue that nobody empties.
+func (s *sockets) retireSlot(slot int) error {
+	var errs []error
+	for _, list := range s.of {
+		for _, k := range list {
+			if k.perSlot && slot > 1 && slot <= len(k.list) && k.list[slot-1] != nil {
+				errs = append(errs, k.list[slot-1].Close())
+				k.list[slot-1] = nil
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// retire closes what none of the kept generations uses. Paths are removed unless
 // a sibling still answers there.
 func (s *sockets) retire(keep []int, unlink bool) error {
-	var used []*handoff.Listener
+	var used []*socket
 	for number, list := range s.of {
 		if slices.Contains(keep, number) {
 			used = append(used, list...)
 		}
 	}
 	var errs []error
-	closed := map[*handoff.Listener]bool{}
 	for number, list := range s.of {
 		if slices.Contains(keep, number) {
 			continue
 		}
 		delete(s.of, number)
-		for _, l := range list {
-			if slices.Contains(used, l) || closed[l] {
-				continue
+		for _, k := range list {
+			if !slices.Contains(used, k) {
+				used = append(used, k) // shared by two that go: close it once
+				errs = append(errs, k.close(unlink && !s.inherited))
 			}
-			closed[l] = true
-			if unlink && !s.inherited {
-				errs = append(errs, l.Unlink())
-			}
-			errs = append(errs, l.Close())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func addresses(list []*handoff.Listener) []string {
+func addresses(list []*socket) []string {
 	all := make([]string, len(list))
-	for i, l := range list {
-		all[i] = l.Addr()
+	for i, k := range list {
+		all[i] = k.first().Addr()
 	}
 	return all
+}
+
+// grouped makes sockets of what was handed over: those of one name are the slots'.
+func grouped(list []*handoff.Listener, reusePort bool) []*socket {
+	var all []*socket
+	for _, l := range list {
+		at := slices.IndexFunc(all, func(k *socket) bool { return k.name == l.Name() })
+		if at >= 0 && reusePort {
+			all[at].list = append(all[at].list, l)
+			continue
+		}
+		all = append(all, &socket{name: l.Name(), perSlot: reusePort && isTCP(l.Addr()), list: []*handoff.Listener{l}})
+	}
+	return all
+}
+
+func isTCP(addr string) bool { return strings.HasPrefix(addr, "tcp://") }
+
+// openSocket opens what bind names.
+func openSocket(bind string, c *config.Config) (*socket, error) {
+	l, err := handoff.Listen(context.Background(), bind, listenOptions(c))
+	if err != nil {
+		return nil, err
+	}
+	return &socket{name: bind, perSlot: c.Server.ReusePort && isTCP(l.Addr()), list: []*handoff.Listener{l}}, nil
 }
 
 // loaded is the outcome of reading the configuration again.
 type loaded struct {
 	event     configLoaded
-	listeners []*handoff.Listener // in order, for a new generation
-	fresh     []*handoff.Listener // those of them that were opened for it
+	listeners []*socket // in order, for a new generation
+	fresh     []*socket // those of them that were opened for it
 }
 
 // load reads the configuration again, beside the loop: files, users and host
 // names may take their time. open are the sockets that are open, by bind.
-func load(a loadConfig, read func() (*config.Config, error), inherited []*handoff.Listener, open map[string]*handoff.Listener) loaded {
+func load(a loadConfig, read func() (*config.Config, error), inherited []*socket, open map[string]*socket) loaded {
 	out := loaded{event: configLoaded{number: a.number, token: a.token}}
 	next, err := read()
 	if err != nil {
@@ -98,17 +194,17 @@ func load(a loadConfig, read func() (*config.Config, error), inherited []*handof
 		return out
 	}
 	for _, bind := range next.Server.Bind {
-		l := open[bind]
-		if l == nil {
-			if l, err = handoff.Listen(context.Background(), bind, listenOptions(next)); err != nil {
+		k := open[bind]
+		if k == nil {
+			if k, err = openSocket(bind, next); err != nil {
 				for _, f := range out.fresh {
-					_ = errors.Join(f.Unlink(), f.Close())
+					_ = f.close(true)
 				}
 				return loaded{event: configLoaded{number: a.number, token: a.token, err: "cannot reload: " + err.Error()}}
 			}
-			out.fresh = append(out.fresh, l)
+			out.fresh = append(out.fresh, k)
 		}
-		out.listeners = append(out.listeners, l)
+		out.listeners = append(out.listeners, k)
 	}
 	out.event.listeners = addresses(out.listeners)
 	return out
@@ -156,14 +252,14 @@ func plan(d config.Change, before, after *config.Config) *control.Plan {
 // loadConfig begins to read the configuration again; its outcome comes to the
 // loop as any other fact.
 func (l *loop) loadConfig(a loadConfig) {
-	var inherited []*handoff.Listener
-	open := map[string]*handoff.Listener{}
+	var inherited []*socket
+	open := map[string]*socket{}
 	for _, list := range l.sockets.of {
 		if l.sockets.inherited {
 			inherited = list
 		}
-		for _, s := range list {
-			open[s.Name()] = s
+		for _, k := range list {
+			open[k.name] = k
 		}
 	}
 	l.loading.Go(func() { l.loads <- load(a, l.Load, inherited, open) })
@@ -172,8 +268,8 @@ func (l *loop) loadConfig(a loadConfig) {
 func (l *loop) loaded(o loaded) {
 	if len(o.listeners) > 0 {
 		l.sockets.of[o.event.number] = o.listeners
-		for _, s := range o.fresh {
-			l.listening(s)
+		for _, k := range o.fresh {
+			l.listening(k)
 		}
 	}
 	l.step(o.event)
@@ -183,8 +279,8 @@ func (l *loop) loaded(o loaded) {
 func (l *loop) endLoads() {
 	go func() { l.loading.Wait(); close(l.loads) }()
 	for o := range l.loads {
-		for _, s := range o.fresh {
-			_ = errors.Join(s.Unlink(), s.Close())
+		for _, k := range o.fresh {
+			_ = k.close(true)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"log/slog"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -22,7 +23,10 @@ func (c *core) askStop(now time.Time, e stopAsked) {
 		c.do(record{slog.LevelInfo, "server.stopping", "shutting down", []slog.Attr{
 			slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget())}})
 	}
-	if first {
+	if first && c.upgrade.hasChild() {
+		// The service goes on: it is this process that ends.
+		c.do(tellSystemd{"MAINPID=" + strconv.Itoa(c.upgrade.child)})
+	} else if first {
 		c.do(tellSystemd{"STOPPING=1"})
 	}
 	if delay := c.config.Server.ShutdownDelay; delay > 0 && !quick && first {
@@ -50,7 +54,7 @@ func (c *core) fail(now time.Time, reason string, code int) {
 // begin. It runs again when a graceful stop becomes quick.
 func (c *core) sendStop(now time.Time) {
 	c.stop.at, c.stop.sent = time.Time{}, true
-	c.do(closeListeners{})
+	c.do(closeListeners{unlink: !c.upgrade.hasSibling()})
 	c.dropReload(now)
 	for _, s := range c.slots {
 		s.retryAt, s.startAt, s.recycleAt = time.Time{}, time.Time{}, time.Time{}

@@ -58,10 +58,16 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 	if err := proc.SetSubreaper(); err != nil {
 		log.Warn("companions of a killed manager cannot be watched to their end", "error", err.Error())
 	}
+	binary, err := os.Executable()
+	if err != nil {
+		log.Warn("no hot upgrade: the binary cannot be found", "error", err.Error())
+	}
 	return arbiter.Run(arbiter.Options{
 		Config: cfg, Version: a.version(), System: system, Logger: log.Logger, Terminal: log.terminal, Reopen: log.reopen,
 		Environ: environ, Self: proc.Self, PID: os.Getpid(), UID: uint32(os.Geteuid()),
 		Signals: signals, Random: rand.Float64, Systemd: os.Getenv("NOTIFY_SOCKET"),
+		Binary: binary, Args: os.Args, Dir: flags.source.Dir,
+		Lineage: arbiter.LineageOf(environ), Foreground: terminal(os.Stdin),
 		Load:        func() (*config.Config, error) { return config.Load(flags.source, a.known()) },
 		HandlerSpec: encodeWorker, ManagerSpec: encodeManager,
 	})

@@ -54,6 +54,9 @@ func closeInheritedOnExec() {}
 func (t *Table) Descendants() []int {
 	pids := make([]int, 0, len(t.children))
 	for pid := range t.children {
+		if t.spared[pid] {
+			continue
+		}
 		pids = append(pids, pid)
 	}
 	return pids

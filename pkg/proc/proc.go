@@ -146,6 +146,10 @@ type System interface {
 	// found alive: none is left when it returns none.
 	KillDescendants() []int
 
+	// Spare leaves a child, and everything below it, out of Descendants and so out
+	// of KillDescendants: a younger supervisor that is to outlive this one.
+	Spare(pid int)
+
 	// Strays returns the living children that were not started here: what a dead
 	// child left behind and this process adopted.
 	Strays() []Stray

@@ -112,6 +112,9 @@ func (t *Table) Descendants() []int {
 		parent := below[0]
 		below = below[1:]
 		for _, p := range children[parent] {
+			if t.spared[p.pid] {
+				continue
+			}
 			below = append(below, p.pid)
 			if !p.dead {
 				found = append(found, p.pid)

@@ -21,6 +21,7 @@ import (
 type Table struct {
 	children map[int]struct{}
 	groups   map[int]*group
+	spared   map[int]bool // children that EndDescendants leaves alone
 	null     *os.File
 
 	changed chan struct{}

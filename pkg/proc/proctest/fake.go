@@ -22,6 +22,7 @@ type Fake struct {
 	closed  bool
 	all     map[int]*process
 	watched map[int]bool
+	spared  map[int]bool
 	ended   []proc.Exit // not swept yet, in the order of their ends
 	starts  []Start
 	signals []Sent
@@ -70,6 +71,7 @@ func New(script func(proc.Command) Script) *Fake {
 		lastPID: 100,
 		all:     make(map[int]*process),
 		watched: make(map[int]bool),
+		spared:  make(map[int]bool),
 	}
 }
 
@@ -269,7 +271,12 @@ func (f *Fake) Watch(pgid int) bool {
 }
 
 // Descendants implements proc.System.
-func (f *Fake) Descendants() []int { return f.Live() }
+func (f *Fake) Descendants() []int {
+	live := f.Live()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(live, func(pid int) bool { return f.spared[pid] })
+}
 
 // RSS implements proc.System; see SetRSS.
 func (f *Fake) RSS(pid int) (int64, error) {
