@@ -12,7 +12,9 @@ import (
 type action interface{ action() }
 
 type (
-	// startProcess runs one attempt. Its outcome is processStarted or processExited.
+	// startProcess runs one attempt, once and only if core.due says so when its
+	// turn comes. Its outcome, processStarted or processExited, is the next event
+	// then.
 	startProcess struct {
 		id
 		spec config.Companion
@@ -33,6 +35,9 @@ type (
 		event   string
 		message string
 		attrs   []slog.Attr
+		// output asks for the last lines that this instance has printed, which
+		// only the edge knows; zero = do not.
+		output key
 	}
 	// send is a message to the arbiter.
 	send struct{ message link.Message }

@@ -11,24 +11,22 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
-// pendingApply is an apply that waits for the end of what it has stopped.
+// pendingApply is an apply that waits for what it has stopped to end, and for
+// what it has started to have a process.
 type pendingApply struct {
 	id     uint64
-	at     time.Time
 	change control.CompanionsChange
-	ending map[*instance]bool // in STOPPING because of this apply
+	open   map[*instance]bool // touched by this apply and perhaps still on the way
 }
 
 // apply makes the manager run exactly these companions and touches only what differs.
 func (c *core) apply(now time.Time, a link.Apply) {
 	if c.shutdown {
+		c.do(send{link.Message{Applied: &link.Applied{ID: a.ID, Change: noChange()}}})
 		return
 	}
 	c.answerApply() // the arbiter asks one at a time; an old question is not left open
-	p := &pendingApply{
-		id: a.ID, at: now, ending: map[*instance]bool{},
-		change: control.CompanionsChange{Added: []string{}, Removed: []string{}, Restarted: []string{}, Unchanged: []string{}},
-	}
+	p := &pendingApply{id: a.ID, open: map[*instance]bool{}, change: noChange()}
 	c.pending = p
 	specs := slices.Clone(a.Specs)
 	slices.SortFunc(specs, func(x, y config.Companion) int { return strings.Compare(x.Name, y.Name) })
@@ -57,6 +55,16 @@ func (c *core) apply(now time.Time, a link.Apply) {
 		list := c.applyOne(now, spec, present[spec.Name], remembered, a.Reload)
 		*list = append(*list, spec.Name)
 	}
+	for _, r := range a.Remembered {
+		if c.byKey[key{r.Name, r.Instance}] == nil {
+			// Taken out of the configuration while there was no manager.
+			c.do(send{link.Message{Removed: &link.Removed{Name: r.Name, Instance: r.Instance}}})
+		}
+	}
+}
+
+func noChange() control.CompanionsChange {
+	return control.CompanionsChange{Added: []string{}, Removed: []string{}, Restarted: []string{}, Unchanged: []string{}}
 }
 
 // applyOne brings the instances of one companion in step with its spec, and
@@ -74,7 +82,7 @@ func (c *core) applyOne(now time.Time, spec config.Companion, present []*instanc
 	for n := 1; n <= spec.Numprocs; n++ {
 		i := c.byKey[key{spec.Name, n}]
 		if i == nil {
-			c.introduce(now, spec, n, remembered)
+			c.introduce(spec, n, remembered)
 			continue
 		}
 		changed := i.spec.Hash != spec.Hash
@@ -87,15 +95,16 @@ func (c *core) applyOne(now time.Time, spec config.Companion, present []*instanc
 			if i.wanted = spec.Autostart; i.wanted {
 				i.then = thenStart
 			}
+			i.failures.Reset()
 			i.changed = true
+			c.pending.open[i] = true
 			result = &c.pending.change.Added
-		case changed:
-			c.renew(now, i, causeReload)
+		case !i.wanted:
+			// Down because somebody wants it to be: stored for the next start.
+		case changed, reload && spec.OnReload.Restart:
+			c.renew(now, i)
 			result = &c.pending.change.Restarted
-		case reload && spec.OnReload.Restart:
-			c.renew(now, i, causeReload)
-			result = &c.pending.change.Restarted
-		case reload && spec.OnReload.Signal != 0 && i.up():
+		case reload && spec.OnReload.Signal != 0 && i.up() && i.pid != 0:
 			c.signal(i, spec.OnReload.Signal)
 		}
 	}
@@ -104,61 +113,61 @@ func (c *core) applyOne(now time.Time, spec config.Companion, present []*instanc
 
 // introduce makes a new instance, or one that an earlier manager had: what users
 // stopped stays stopped, and what had come to its end is not run again.
-func (c *core) introduce(now time.Time, spec config.Companion, number int, remembered map[key]link.Instance) {
+func (c *core) introduce(spec config.Companion, number int, remembered map[key]link.Instance) {
 	i := c.add(spec, number)
 	r, known := remembered[i.key]
 	if !known {
 		if spec.Autostart {
-			c.start(now, i)
+			c.startNew(i)
 		}
 		return
 	}
 	i.restarts, i.exits, i.stopKills = r.Restarts, r.Exits, r.StopKills
-	i.failures.Failures = r.Failures
+	i.ran = r.Exits > 0 || r.Group != 0
 	i.lastExit = r.LastExit
 	i.wanted = r.Desired == control.Up
 	same := r.Hash == spec.Hash
+	if same {
+		i.failures.Failures = r.Failures
+	}
 	switch {
 	case !i.wanted:
 		i.enter(stopped)
 	case same && (r.State == control.Exited || r.State == control.Fatal):
 		i.enter(phase(r.State))
 	default:
-		if r.Exits > 0 || r.PID != 0 {
-			i.restarts++
-		}
-		c.start(now, i)
+		c.startNew(i)
 	}
 }
 
-// renew makes the instance run its spec afresh, if it is meant to run at all.
-func (c *core) renew(now time.Time, i *instance, cause string) {
-	if !i.wanted {
-		return // stored for the next start
-	}
+func (c *core) startNew(i *instance) {
+	c.start(i)
+	c.pending.open[i] = true
+}
+
+// renew makes an instance that is wanted run its spec afresh.
+func (c *core) renew(now time.Time, i *instance) {
 	i.failures.Reset()
 	i.changed = true
+	c.pending.open[i] = true
 	if i.up() {
-		c.stop(now, i, i.live.ReloadTimeout, thenStart, cause)
+		c.stop(now, i, i.live.ReloadTimeout, thenStart, causeReload)
 	} else {
-		c.bringUp(now, i)
-	}
-	if i.phase == stopping {
-		c.pending.ending[i] = true
+		c.bringUp(now, i, causeReload)
 	}
 }
 
 // bringUp starts an instance that is not up, as soon as nothing of it lives.
-func (c *core) bringUp(now time.Time, i *instance) {
+func (c *core) bringUp(now time.Time, i *instance, cause string) {
 	i.wanted, i.changed = true, true
 	switch {
 	case i.up():
 	case i.phase == stopping:
 		i.then = thenStart
 	case i.lives():
-		c.stop(now, i, i.live.StopTimeout, thenStart, causeRestart)
+		c.stop(now, i, i.live.StopTimeout, thenStart, cause)
 	default:
-		c.start(now, i)
+		c.start(i)
 	}
 }
 
@@ -168,21 +177,21 @@ func (c *core) drop(now time.Time, i *instance) {
 		c.remove(i)
 		return
 	}
-	i.wanted = false
+	i.wanted, i.changed = false, true
+	c.pending.open[i] = true
 	c.stop(now, i, i.live.StopTimeout, thenRemove, causeRemoved)
-	c.pending.ending[i] = true
 }
 
-// settleApply answers the apply when nothing that it stopped is still stopping.
+// settleApply answers the apply when all that it touched has come to rest.
 func (c *core) settleApply() {
 	if c.pending == nil {
 		return
 	}
-	for i := range c.pending.ending {
-		if i.phase == stopping && c.byKey[i.key] == i {
+	for i := range c.pending.open {
+		if c.byKey[i.key] == i && (i.phase == stopping || c.due(i.id())) {
 			return
 		}
-		delete(c.pending.ending, i)
+		delete(c.pending.open, i)
 	}
 	c.answerApply()
 }
@@ -193,7 +202,7 @@ func (c *core) answerApply() {
 		return
 	}
 	c.pending = nil
-	c.do(record{slog.LevelInfo, "companions.applied", "companions applied", []slog.Attr{
+	c.do(record{level: slog.LevelInfo, event: "companions.applied", message: "companions applied", attrs: []slog.Attr{
 		slog.Any("added", p.change.Added), slog.Any("removed", p.change.Removed),
 		slog.Any("restarted", p.change.Restarted), slog.Int("unchanged", len(p.change.Unchanged)),
 	}})

@@ -20,6 +20,7 @@ const quickWindow = 5 * time.Second
 type core struct {
 	instances []*instance // by name, then number: the order of everything
 	byKey     map[key]*instance
+	attempts  map[key]int // the last attempt of every instance that ever was: a removed one that comes back goes on counting
 	waiters   []*waiter
 	pending   *pendingApply
 
@@ -32,7 +33,7 @@ type core struct {
 }
 
 func newCore(random func() float64) *core {
-	return &core{byKey: map[key]*instance{}, random: random}
+	return &core{byKey: map[key]*instance{}, attempts: map[key]int{}, random: random}
 }
 
 // step takes one fact in and says what is to be done about it.
@@ -84,6 +85,13 @@ func (c *core) earliest() time.Time {
 	return t
 }
 
+// due says whether an ordered start is still to be carried out: a stop that
+// comes before the process exists makes the order void.
+func (c *core) due(a id) bool {
+	i := c.current(a)
+	return i != nil && i.leader && i.pid == 0
+}
+
 func (c *core) do(a action) { c.actions = append(c.actions, a) }
 
 // current finds the instance whose present attempt is meant.
@@ -112,21 +120,29 @@ func (c *core) remove(i *instance) {
 	c.do(forget{i.key})
 }
 
-// start begins the next attempt. Nothing of an earlier one lives: its callers
-// go through wantUp where that is not certain.
-func (c *core) start(now time.Time, i *instance) {
+// start orders the next attempt. Nothing of an earlier one lives: callers go
+// through bringUp where that is not certain. Its clocks begin with its process,
+// for the order may wait behind many others.
+func (c *core) start(i *instance) {
 	i.enter(starting)
-	if i.attempt > 0 {
-		i.restarts++
-	}
 	i.live = i.spec
-	i.attempt++
+	c.attempts[i.key]++
+	i.attempt = c.attempts[i.key]
 	i.wanted, i.cause = true, ""
 	i.leader, i.pid, i.group = true, 0, 0
 	i.signaled, i.killed = false, false
+	c.do(startProcess{i.id(), i.live})
+}
+
+func (c *core) started(now time.Time, i *instance, pid int) {
+	if !i.leader || i.pid != 0 {
+		return
+	}
+	i.begun()
+	i.pid, i.group = pid, pid
+	i.changed = true
 	i.startedAt = now
 	i.deadline = now.Add(i.live.Startsecs)
-	i.lifetimeDeadline, i.resetDeadline = time.Time{}, time.Time{}
 	if i.failures.Failures > 0 {
 		i.resetDeadline = now.Add(i.live.BackoffReset)
 	}
@@ -134,15 +150,6 @@ func (c *core) start(now time.Time, i *instance) {
 		jitter := time.Duration(c.random() * float64(i.live.MaxLifetimeJitter))
 		i.lifetimeDeadline = now.Add(i.live.MaxLifetime + jitter)
 	}
-	c.do(startProcess{i.id(), i.live})
-}
-
-func (c *core) started(now time.Time, i *instance, pid int) {
-	if !i.leader {
-		return
-	}
-	i.pid, i.group = pid, pid
-	i.changed = true
 	c.record(slog.LevelInfo, "companion.started", "booting companion", i, slog.Int("attempt", i.attempt), slog.String("hash", i.live.Hash))
 	if i.phase == starting && i.live.Startsecs <= 0 {
 		c.run(now, i)
@@ -160,10 +167,14 @@ func (c *core) exited(now time.Time, i *instance, e processExited) {
 	if !i.leader {
 		return
 	}
-	up := now.Sub(i.startedAt)
+	var up time.Duration
+	if i.pid != 0 {
+		up = now.Sub(i.startedAt)
+	} else {
+		i.begun() // and ended: it could not be started
+	}
 	i.leader, i.leftover = false, e.groupAlive
 	i.exits++
-	i.lifetimeDeadline = time.Time{}
 	asked := i.phase == stopping
 	success := e.status.signal == 0 && e.status.startError == "" && slices.Contains(i.live.SuccessCodes, e.status.code)
 	again := i.live.Autorestart == config.RestartAlways || i.live.Autorestart == config.RestartOnFailure && !success
@@ -174,6 +185,7 @@ func (c *core) exited(now time.Time, i *instance, e processExited) {
 	}
 	i.lastExit = exitOf(now, e.status, expected, reason)
 	c.recordExit(i, e.status, up)
+	report := i.reports(e.status)
 	i.pid = 0
 	if i.leftover {
 		c.endLeftover(now, i, asked)
@@ -184,7 +196,7 @@ func (c *core) exited(now time.Time, i *instance, e processExited) {
 	case asked:
 		i.changed = true
 		if !i.leftover {
-			c.ended(now, i)
+			c.ended(i)
 		}
 	case !again:
 		i.enter(exited)
@@ -198,7 +210,7 @@ func (c *core) exited(now time.Time, i *instance, e processExited) {
 		delay := i.failures.Failed(i.policy(), up, c.random)
 		if limit := i.live.Startretries; limit > 0 && i.failures.Failures > limit {
 			i.enter(fatal)
-			c.record(slog.LevelError, "companion.fatal", "companion failed too often, giving up", i,
+			c.report(slog.LevelError, "companion.fatal", "companion failed too often, giving up", i, report,
 				slog.Int("failures", i.failures.Failures), slog.String("reason", i.lastExit.Sentence()))
 			c.resolve(i, outcomeFailed)
 			c.final(i, e.status)
@@ -207,13 +219,13 @@ func (c *core) exited(now time.Time, i *instance, e processExited) {
 		i.enter(backoff)
 		i.deadline = now.Add(delay)
 		if delay > 0 || i.leftover {
-			c.record(slog.LevelWarn, "companion.backoff", "companion waits before its restart", i,
+			c.report(slog.LevelWarn, "companion.backoff", "companion waits before its restart", i, report,
 				slog.Duration("delay", delay), slog.Int("failures", i.failures.Failures))
 			c.resolve(i, outcomeFailed)
 			return
 		}
 		c.resolve(i, outcomeFailed)
-		c.start(now, i)
+		c.start(i)
 	}
 }
 
@@ -238,10 +250,10 @@ func (c *core) groupEnded(now time.Time, i *instance) {
 	i.changed = true
 	switch i.phase {
 	case stopping:
-		c.ended(now, i)
+		c.ended(i)
 	case backoff:
 		if i.deadline.IsZero() || due(i.deadline, now) {
-			c.start(now, i)
+			c.start(i)
 		}
 	}
 }
@@ -252,6 +264,14 @@ func (c *core) stop(now time.Time, i *instance, window time.Duration, next then,
 	if i.phase == stopping {
 		// One stop signal each: a further wish only changes what follows.
 		i.then, i.cause = next, cause
+		return
+	}
+	if i.leader && i.pid == 0 {
+		// Ordered, and not begun: the order is void, and there is nothing to wait for.
+		i.leader = false
+		i.enter(stopping)
+		i.then, i.cause = next, cause
+		c.ended(i)
 		return
 	}
 	ask := i.up()
@@ -275,20 +295,16 @@ func (c *core) stop(now time.Time, i *instance, window time.Duration, next then,
 }
 
 // ended is the end of STOPPING: nothing of the instance lives.
-func (c *core) ended(now time.Time, i *instance) {
-	c.resolve(i, outcomeStopped)
+func (c *core) ended(i *instance) {
 	c.record(slog.LevelInfo, "companion.stopped", "companion stopped", i, slog.String("cause", i.cause))
 	switch i.then {
 	case thenStart:
-		if !c.shutdown {
-			i.failures.Reset()
-			c.start(now, i)
-			return
-		}
-		i.enter(stopped)
+		c.resolve(i, outcomeStopped)
+		c.start(i)
 	case thenRemove:
 		c.remove(i)
 	default:
+		c.resolve(i, outcomeStopped)
 		i.enter(stopped)
 	}
 }
@@ -319,7 +335,7 @@ func (c *core) deadlines(now time.Time, i *instance) {
 	case backoff:
 		i.changed = true
 		if !i.leftover {
-			c.start(now, i)
+			c.start(i)
 		}
 	case stopping:
 		c.kill(i)
@@ -358,7 +374,9 @@ func (c *core) shutDown(now time.Time, e shutdownAsked) {
 			i.deadline = sooner(i.deadline, now.Add(quickWindow))
 		}
 	}
-	c.failWaitingStarts()
+	for _, i := range c.instances {
+		c.overrule(i, "gofork is stopping")
+	}
 }
 
 // final tells the arbiter of an essential companion's end.
@@ -373,7 +391,7 @@ func (c *core) final(i *instance, s exitStatus) {
 	c.do(send{link.Message{Final: &link.Final{Name: i.name, Instance: i.number, Code: code, Reason: i.lastExit.Sentence()}}})
 }
 
-// publish tells the arbiter what has changed. It comes before any answer.
+// publish tells the arbiter what has changed.
 func (c *core) publish() {
 	var changed []action
 	for _, i := range c.instances {
@@ -385,11 +403,15 @@ func (c *core) publish() {
 	if len(changed) == 0 {
 		return
 	}
-	// Records go before answers of the same step (see package link), but after
-	// the orders: a start must not wait for the line.
+	// Before every answer (see package link) and every event of the same step:
+	// who has heard of a change can ask for it.
 	at := slices.IndexFunc(c.actions, func(a action) bool {
-		s, ok := a.(send)
-		return ok && (s.message.Done != nil || s.message.Applied != nil)
+		switch a.(type) {
+		case record, send:
+			return true
+		default:
+			return false
+		}
 	})
 	if at < 0 {
 		at = len(c.actions)

@@ -43,21 +43,22 @@ type instance struct {
 	cause    string    // why STOPPING was entered, or "" when nobody asked
 
 	attempt  int
+	ran      bool // an attempt was carried out, by this manager or an earlier one
 	pid      int  // of the leader; 0 before it is known and after its end
-	leader   bool // a leader lives, or is about to: recorded before the process exists
+	leader   bool // a leader lives, or is ordered (pid 0): recorded before the process exists
 	leftover bool // the leader is gone and members of its group are not
 	group    int  // the process group while leader or leftover
 	signaled bool // the attempt's group got its stop signal
 	killed   bool // the attempt's group got SIGKILL
 
 	leftoverDeadline time.Time // SIGKILL for members whose leader ended unasked; zero = none
-	lifetimeDeadline time.Time // max_lifetime is over; zero = off
-	resetDeadline    time.Time // backoff_reset is over: earlier failures are forgotten; zero = there are none
+	lifetimeDeadline time.Time // of a process that is up: max_lifetime is over; zero = off
+	resetDeadline    time.Time // of a process that is up: backoff_reset is over, earlier failures are forgotten; zero = there are none
 
 	startedAt time.Time
 	failures  restart.Counter
-	restarts  int
-	exits     int
+	restarts  int // attempts carried out after the first, for whatever reason
+	exits     int // of leaders, starts that failed included
 	stopKills int
 	lastExit  *control.Exit
 
@@ -83,11 +84,28 @@ func (i *instance) policy() restart.Policy {
 	}
 }
 
-// enter changes the phase. Its deadline goes with the old one.
+// enter changes the phase. Deadlines go with the old one; those of a process
+// that is up stay while it is.
 func (i *instance) enter(p phase) {
 	i.phase = p
 	i.deadline = time.Time{}
+	if p != running {
+		i.lifetimeDeadline, i.resetDeadline = time.Time{}, time.Time{}
+	}
 	i.changed = true
+}
+
+// begun counts an attempt that was carried out.
+func (i *instance) begun() {
+	if i.ran {
+		i.restarts++
+	}
+	i.ran = true
+}
+
+// reports says whether an exit is worth showing what was printed before it.
+func (i *instance) reports(s exitStatus) bool {
+	return s.startError == "" && !i.lastExit.Expected
 }
 
 // earliest is the next moment at which the instance wants to be looked at; zero = never.

@@ -46,15 +46,17 @@ func Run(o Options) int {
 // loop owns the core and is the only one to touch it.
 type loop struct {
 	Options
-	core  *core
-	env   launch.Environment
-	queue []action // ordered and not yet carried out
-	timer *time.Timer
-	armed time.Time // what the timer is set to; zero = stopped
+	core   *core
+	env    launch.Environment
+	queue  []action       // ordered and not yet carried out
+	starts []startProcess // the same; they are slow and wait until all else is done
+	timer  *time.Timer
+	armed  time.Time // what the timer is set to; zero = stopped
 
 	outputs   launch.Outputs
 	followers map[uint64]context.CancelFunc
-	following sync.WaitGroup
+	settling  chan struct{}  // closed when the last settle has ended; nil: there was none yet
+	helpers   sync.WaitGroup // goroutines that follow and settle output
 
 	ids     map[int]id // living leaders and leftover groups by pid, which is the pgid
 	pids    map[id]int
@@ -77,58 +79,79 @@ func newLoop(o Options) *loop {
 	return l
 }
 
-// run alternates between orders and facts. Orders may be many (a thousand
-// starts), so after each start the facts that have come in are looked at: a stop
-// request or a crash never waits for the rest of the queue.
+// run alternates between orders and facts. Starts may be many and take a
+// millisecond each: between two of them one fact that has come in is taken, and
+// what it orders goes first. So neither a stop nor a crash waits for the rest of
+// a thousand starts, and those that the stop made void are left out.
 func (l *loop) run() {
 	for !l.done {
-		if len(l.queue) == 0 {
+		switch {
+		case len(l.queue) > 0:
+			next := l.queue[0]
+			l.queue = l.queue[1:]
+			l.perform(next)
+		case len(l.starts) > 0:
+			next := l.starts[0]
+			l.starts = l.starts[1:]
+			if l.core.due(next.id) {
+				l.start(next)
+				l.arm()
+				l.poll()
+			}
+		default:
 			l.arm()
-			l.take(true)
-			continue
-		}
-		next := l.queue[0]
-		l.queue = l.queue[1:]
-		l.perform(next)
-		if _, slow := next.(startProcess); slow {
-			l.take(false)
+			l.wait()
 		}
 	}
 }
 
-// take takes one fact in, waiting for it if asked to.
-func (l *loop) take(wait bool) {
-	var now chan struct{}
-	if !wait {
-		now = make(chan struct{})
-		close(now)
-	}
-	var notified <-chan struct{}
-	if l.Notify != nil {
-		notified = l.Notify.Ready()
-	}
+// wait takes one fact in.
+func (l *loop) wait() {
 	select {
 	case m, ok := <-l.received:
-		if !ok {
-			l.received = nil
-			l.step(shutdownAsked{cause: causeArbiter})
-			return
-		}
-		l.message(m)
+		l.hear(m, ok)
 	case <-l.System.Changed():
 		l.reap()
-	case <-notified:
+	case <-l.notified():
 		l.notifications()
 	case s := <-l.Signals:
 		l.signal(s)
 	case <-l.timer.C:
-		l.armed = time.Time{}
-		l.step(timePassed{})
-	case <-now:
+		l.ring()
 	}
 }
 
-func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(), e)...) }
+// poll takes one fact in if there is one.
+func (l *loop) poll() {
+	select {
+	case m, ok := <-l.received:
+		l.hear(m, ok)
+	case <-l.System.Changed():
+		l.reap()
+	case <-l.notified():
+		l.notifications()
+	case s := <-l.Signals:
+		l.signal(s)
+	case <-l.timer.C:
+		l.ring()
+	default:
+	}
+}
+
+func (l *loop) step(e event) {
+	for _, a := range l.core.step(time.Now(), e) {
+		if s, ok := a.(startProcess); ok {
+			l.starts = append(l.starts, s)
+		} else {
+			l.queue = append(l.queue, a)
+		}
+	}
+}
+
+func (l *loop) ring() {
+	l.armed = time.Time{}
+	l.step(timePassed{})
+}
 
 // arm sets the one timer to the earliest deadline of all.
 func (l *loop) arm() {
@@ -143,8 +166,12 @@ func (l *loop) arm() {
 	}
 }
 
-func (l *loop) message(m link.Message) {
+// hear takes in what the arbiter says, or that it is gone.
+func (l *loop) hear(m link.Message, ok bool) {
 	switch {
+	case !ok:
+		l.received = nil
+		l.step(shutdownAsked{cause: causeArbiter})
 	case m.Apply != nil:
 		l.step(applyAsked{*m.Apply})
 	case m.Act != nil:
@@ -181,6 +208,7 @@ func (l *loop) reap() {
 		if !ok {
 			continue
 		}
+		l.settle(a.key)
 		delete(l.pids, a)
 		if x.GroupAlive {
 			l.pids[a] = x.PID // the group keeps the number
@@ -199,6 +227,14 @@ func (l *loop) reap() {
 	for _, x := range changes.Orphans {
 		l.Logger.LogAttrs(background, slog.LevelInfo, "reaped orphan", slog.String("event", "orphan.reaped"), slog.Int("pid", x.PID))
 	}
+}
+
+// notified is never ready when there is no notify socket.
+func (l *loop) notified() <-chan struct{} {
+	if l.Notify == nil {
+		return nil
+	}
+	return l.Notify.Ready()
 }
 
 func (l *loop) notifications() {

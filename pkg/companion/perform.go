@@ -18,8 +18,6 @@ var background = context.Background()
 
 func (l *loop) perform(a action) {
 	switch a := a.(type) {
-	case startProcess:
-		l.start(a)
 	case signalProcess:
 		if pid, ok := l.pids[a.id]; ok {
 			// An error means that it has ended: its exit is on the way.
@@ -43,13 +41,21 @@ func (l *loop) perform(a action) {
 func (l *loop) start(a startProcess) {
 	pid, err := l.spawn(&a.spec, a.number)
 	if err != nil {
-		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(a.spec.Command, err)}
+		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(program(&a.spec), err)}
 		l.step(processExited{id: a.id, status: status})
 		return
 	}
 	l.ids[pid] = a.id
 	l.pids[a.id] = pid
 	l.step(processStarted{a.id, pid})
+}
+
+// program is what a message says could not be started.
+func program(spec *config.Companion) []string {
+	if spec.Target != "" {
+		return []string{"target " + spec.Target}
+	}
+	return spec.Command
 }
 
 func (l *loop) spawn(spec *config.Companion, number int) (pid int, err error) {
@@ -87,9 +93,12 @@ func (l *loop) spawn(spec *config.Companion, number int) (pid int, err error) {
 // record writes a line of the log and passes it on as an event.
 func (l *loop) record(r record) {
 	attrs := append([]slog.Attr{slog.String("event", r.event)}, r.attrs...)
+	if lines := l.lastLines(r.output); len(lines) > 0 {
+		attrs = append(attrs, slog.Any("output", lines))
+	}
 	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
-	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: make(map[string]any, len(r.attrs))}
-	for _, at := range r.attrs {
+	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: make(map[string]any, len(attrs))}
+	for _, at := range attrs[1:] {
 		if at.Value.Kind() == slog.KindDuration {
 			e.Attrs[at.Key] = at.Value.Duration().Seconds()
 			continue
@@ -113,8 +122,9 @@ func (l *loop) close() {
 	for _, stop := range l.followers {
 		stop()
 	}
-	l.following.Wait()
+	// First the captures, whose end is the end of followers and settles too.
 	for k := range l.streams {
 		l.forget(k)
 	}
+	l.helpers.Wait()
 }

@@ -25,7 +25,18 @@ func (c *core) record(level slog.Level, event, message string, i *instance, attr
 	if i.pid != 0 {
 		all = append(all, slog.Int("pid", i.pid))
 	}
-	c.do(record{level, event, message, append(all, attrs...)})
+	c.do(record{level: level, event: event, message: message, attrs: append(all, attrs...)})
+}
+
+// report is a record that shows, if asked to, what the instance had printed.
+func (c *core) report(level slog.Level, event, message string, i *instance, output bool, attrs ...slog.Attr) {
+	c.record(level, event, message, i, attrs...)
+	if output {
+		last := len(c.actions) - 1
+		r := c.actions[last].(record)
+		r.output = i.key
+		c.actions[last] = r
+	}
 }
 
 func (c *core) recordExit(i *instance, s exitStatus, up time.Duration) {
@@ -47,7 +58,7 @@ func (c *core) recordExit(i *instance, s exitStatus, up time.Duration) {
 	case s.signal == syscall.SIGKILL:
 		message = "companion exited, perhaps out of memory?"
 	}
-	c.record(level, "companion.exited", message, i, attrs...)
+	c.report(level, "companion.exited", message, i, i.reports(s), attrs...)
 }
 
 func exitReason(s exitStatus) string {

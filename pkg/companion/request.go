@@ -82,7 +82,7 @@ func (c *core) begin(now time.Time, op string, i *instance) (open bool) {
 		if !i.up() {
 			i.failures.Reset()
 		}
-		c.bringUp(now, i)
+		c.bringUp(now, i, causeRestart)
 		return i.phase != running
 	case opStop:
 		c.bringDown(now, i)
@@ -93,7 +93,7 @@ func (c *core) begin(now time.Time, op string, i *instance) (open bool) {
 			i.wanted = true
 			c.stop(now, i, i.live.ReloadTimeout, thenStart, causeRestart)
 		} else {
-			c.bringUp(now, i)
+			c.bringUp(now, i, causeRestart)
 		}
 		return true
 	}
@@ -105,7 +105,7 @@ func (c *core) bringDown(now time.Time, i *instance) {
 	switch {
 	case i.lives():
 		c.stop(now, i, i.live.StopTimeout, thenStop, causeStop)
-		c.overrule(i)
+		c.overrule(i, "stopped by a later request")
 	case i.phase == backoff:
 		i.enter(stopped)
 		c.resolve(i, outcomeStopped)
@@ -115,7 +115,7 @@ func (c *core) bringDown(now time.Time, i *instance) {
 func (c *core) signalAll(a link.Act, targets []*instance) {
 	var down []string
 	for _, i := range targets {
-		if !i.up() && !(i.phase == stopping && i.leader) {
+		if i.pid == 0 {
 			down = append(down, i.key.String())
 		}
 	}
@@ -149,9 +149,9 @@ func (c *core) resolve(i *instance, o outcome) {
 		case o == outcomeStopped && i.phase == stopping && i.then == thenStart:
 			continue // the end of the old one; the new one is what is waited for
 		case o == outcomeStopped:
-			wrong = "was stopped before it was up"
+			wrong = "stopped before it was up"
 		case o == outcomeRemoved:
-			wrong = "was removed"
+			wrong = "removed from the configuration"
 		default:
 			wrong = i.lastExit.Sentence()
 		}
@@ -159,11 +159,11 @@ func (c *core) resolve(i *instance, o outcome) {
 	}
 }
 
-// overrule tells those who wait for the instance to be up that it is being stopped.
-func (c *core) overrule(i *instance) {
+// overrule tells those who wait for the instance to be up why it will not be.
+func (c *core) overrule(i *instance, wrong string) {
 	for _, w := range slices.Clone(c.waiters) {
 		if w.act.Op != opStop && slices.Contains(w.pending, i) {
-			c.settle(w, i, "is being stopped by a later request")
+			c.settle(w, i, wrong)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func (c *core) overrule(i *instance) {
 func (c *core) settle(w *waiter, i *instance, wrong string) {
 	w.pending = slices.DeleteFunc(w.pending, func(o *instance) bool { return o == i })
 	if wrong != "" {
-		w.wrong = append(w.wrong, i.key.String()+" "+wrong)
+		w.wrong = append(w.wrong, i.key.String()+": "+wrong)
 	}
 	if len(w.pending) > 0 {
 		return
@@ -181,14 +181,7 @@ func (c *core) settle(w *waiter, i *instance, wrong string) {
 		c.answer(w.act, "", "")
 		return
 	}
-	c.answer(w.act, codeConflict, fmt.Sprintf("cannot %s: %s", w.act.Op, strings.Join(w.wrong, "; ")))
-}
-
-// failWaitingStarts answers, at a shutdown, whoever waits for something to come up.
-func (c *core) failWaitingStarts() {
-	for _, i := range c.instances {
-		c.overrule(i)
-	}
+	c.answer(w.act, codeConflict, fmt.Sprintf("cannot %s %s", w.act.Op, strings.Join(w.wrong, "; ")))
 }
 
 func (c *core) answer(a link.Act, code, message string) {

@@ -2,6 +2,8 @@ package companion
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
@@ -26,6 +28,64 @@ func (l *loop) forget(k key) {
 		delete(l.streams, k)
 		s.Close(l.Logger)
 	}
+}
+
+const (
+	// settleWithin is how long the end of a companion may take to have its last
+	// lines written: they are in a pipe, and on the other side is a disk.
+	settleWithin = 50 * time.Millisecond
+	// A crash report has so many lines, and so many bytes of each.
+	reportLines = 5
+	reportBytes = 1 << 10
+)
+
+// settle completes what an instance printed before its end, for the report of it
+// and so that the next child begins a line of its own. While a disk hangs, only
+// the first to find out waits for it: the reports of others show what is known.
+func (l *loop) settle(k key) {
+	s := l.streams[k]
+	if s == nil || s.History() == nil {
+		return
+	}
+	if l.settling != nil && !isClosed(l.settling) {
+		return
+	}
+	settle, done := s.Settler(), make(chan struct{})
+	l.settling = done
+	l.helpers.Go(func() {
+		defer close(done)
+		settle()
+	})
+	timer := time.NewTimer(settleWithin)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// lastLines are what a crash report shows; none for the zero key.
+func (l *loop) lastLines(k key) []string {
+	s := l.streams[k]
+	if s == nil {
+		return nil
+	}
+	lines := s.LastLines(reportLines)
+	for n, line := range lines {
+		if len(line) > reportBytes {
+			lines[n] = strings.ToValidUTF8(line[:reportBytes], "") + " …"
+		}
+	}
+	return lines
 }
 
 // reopen makes every file that the manager writes be opened afresh.
@@ -65,7 +125,7 @@ func (l *loop) logs(q link.Logs) {
 	ctx, stop := context.WithCancel(context.Background())
 	l.followers[q.ID] = stop
 	l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID}}) // taken on; the first line may be long in coming
-	l.following.Go(func() {
+	l.helpers.Go(func() {
 		defer stop()
 		for line, err := range capture.Follow(ctx, q.Lines) {
 			if err != nil {

@@ -195,8 +195,30 @@ func (s *Streams) History() *output.Capture {
 	return nil
 }
 
-// Settle completes the last line of a child that has ended.
-func (s *Streams) Settle() { s.each(func(c *captured) { c.capture.Settle() }) }
+// LastLines returns the last n lines for a report of a crash: of standard error
+// where it is captured by itself, else of what is captured.
+func (s *Streams) LastLines(n int) []string {
+	c := s.History()
+	if s.stderr != nil {
+		c = s.stderr.capture
+	}
+	if c == nil {
+		return nil
+	}
+	return c.Tail(n)
+}
+
+// Settler returns what completes the last line of a child that has ended. To run
+// it may take as long as a disk, and any goroutine may.
+func (s *Streams) Settler() (settle func()) {
+	var captures []*output.Capture
+	s.each(func(c *captured) { captures = append(captures, c.capture) })
+	return func() {
+		for _, c := range captures {
+			c.Settle()
+		}
+	}
+}
 
 // Reopen opens the files of captures afresh, after somebody has moved them away.
 func (s *Streams) Reopen(logger *slog.Logger) {
