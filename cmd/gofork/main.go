@@ -7,15 +7,14 @@ import (
 	"github.com/gofork/gofork/pkg/worker"
 )
 
+// version is set by the linker (see the Makefile); without it the toolchain's
+// record of the module counts.
+var version string
+
 func main() {
 	cli.App{
-		Handlers: map[string]worker.Factory{
-			"hello":  worker.Hello,
-			"static": worker.Static,
-			"proxy":  worker.Proxy,
-		},
-		Companions: map[string]companion.Func{
-			"ticker": companion.Ticker,
-		},
+		Version:    version,
+		Handlers:   worker.Stock(),
+		Companions: map[string]companion.Func{"ticker": companion.Ticker},
 	}.Main()
 }

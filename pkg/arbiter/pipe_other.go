@@ -19,5 +19,3 @@ func pipeCloexec(p *[2]int) error {
 	unix.CloseOnExec(p[1])
 	return nil
 }
-
-func pidfd(int) (int, error) { return -1, syscall.ENOTSUP }

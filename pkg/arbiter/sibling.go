@@ -230,7 +230,7 @@ func (l *loop) watchParent() {
 		l.watchPipe(l.Lineage.Lease, gone)
 		return
 	}
-	fd, err := pidfd(l.Lineage.Parent)
+	fd, err := proc.OpenPID(l.Lineage.Parent)
 	if err != nil {
 		l.Logger.Warn("cannot watch the older arbiter: taking over now", "parent", l.Lineage.Parent, "error", err.Error())
 		l.step(parentGone{})
