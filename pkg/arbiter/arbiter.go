@@ -95,7 +95,8 @@ func (l *loop) serve() int {
 	started := time.Now()
 	l.log(record{slog.LevelInfo, "server.starting", "starting gofork", []slog.Attr{
 		slog.String("name", cfg.Name), slog.String("version", l.Version), slog.Int("pid", l.PID),
-		slog.Duration("stop_budget", cfg.StopBudget()), slog.String("config", cfg.Path)}})
+		slog.Duration("stop_budget", cfg.StopBudget()), slog.String("config", cfg.Path),
+	}})
 	for _, w := range cfg.Warnings {
 		l.Logger.Warn(w)
 	}
@@ -147,7 +148,8 @@ func (l *loop) serve() int {
 		s.Close(l.Logger)
 	}
 	l.log(record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
-		slog.Int("code", l.code), slog.Duration("uptime", time.Since(started))}})
+		slog.Int("code", l.code), slog.Duration("uptime", time.Since(started)),
+	}})
 	return l.code
 }
 

@@ -399,7 +399,8 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	}
 	s.retryAt = now.Add(delay)
 	c.do(record{slog.LevelWarn, "worker.backoff", "worker waits before its restart", []slog.Attr{
-		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures)}})
+		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures),
+	}})
 }
 
 // bury forgets a worker of which nothing lives.
@@ -468,7 +469,8 @@ func (c *core) announce() {
 	c.announced = true
 	c.state = serverRunning
 	c.do(record{slog.LevelInfo, "server.ready", "ready", []slog.Attr{
-		slog.Int("workers", c.count), slog.Int("companions", len(c.config.Companions))}})
+		slog.Int("workers", c.count), slog.Int("companions", len(c.config.Companions)),
+	}})
 	c.do(tellSystemd{"READY=1\nSTATUS=running"})
 	c.hook("when_ready")
 	if c.upgrade.parent != 0 {

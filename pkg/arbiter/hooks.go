@@ -76,9 +76,9 @@ func (l *loop) startHook(h *hookRun) error {
 }
 
 // hookExited takes the end of a hook in, if pid is one.
-func (l *loop) hookExited(pid int, status exitStatus) bool {
+func (l *loop) hookExited(pid int, status exitStatus) {
 	if len(l.hooks) == 0 || l.hooks[0].pid != pid {
-		return false
+		return
 	}
 	h := l.hooks[0]
 	l.hooks = l.hooks[1:]
@@ -93,7 +93,6 @@ func (l *loop) hookExited(pid int, status exitStatus) bool {
 		h.then(nil)
 	}
 	l.nextHook()
-	return true
 }
 
 func (l *loop) hookFailed(h *hookRun, reason string) {

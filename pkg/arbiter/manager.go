@@ -209,7 +209,8 @@ func (c *core) managerExited(now time.Time, e managerExited) {
 	delay := m.failures.Failed(managerPolicy, up, c.random)
 	m.enter(managerBackoff, now.Add(delay))
 	c.do(record{slog.LevelWarn, "manager.backoff", "manager waits before its restart", []slog.Attr{
-		slog.Duration("delay", delay), slog.Int("failures", m.failures.Failures)}})
+		slog.Duration("delay", delay), slog.Int("failures", m.failures.Failures),
+	}})
 	c.managerLost(now)
 }
 

@@ -45,7 +45,7 @@ func (l *loop) perform(a action) {
 		if l.System.Watch(a.group) {
 			l.adopted[a.group] = true
 		} else {
-			l.step(adoptedGroupEnded{a.group})
+			l.step(adoptedGroupEnded(a))
 		}
 	case signalAdopted:
 		if a.whole {

@@ -51,11 +51,10 @@ func readPidfile(path string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot read pidfile %s: %w", path, err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 0 {
-		return 0, nil
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 {
+		return pid, nil
 	}
-	return pid, nil
+	return 0, nil
 }
 
 // dropPidfile removes the file if it is still this process's own, and no younger

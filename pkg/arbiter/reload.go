@@ -250,7 +250,8 @@ func (c *core) rolled(now time.Time) {
 	c.count = r.target
 	if old != c.count {
 		c.do(record{slog.LevelInfo, "workers.scaled", "workers scaled", []slog.Attr{
-			slog.Int("old", old), slog.Int("new", c.count), slog.String("by", causeReload)}})
+			slog.Int("old", old), slog.Int("new", c.count), slog.String("by", causeReload),
+		}})
 	}
 	c.drainSurplus(now, causeReload)
 	c.do(retireListeners{[]int{c.generation.number}})
@@ -335,7 +336,8 @@ func (c *core) successorFailed(now time.Time, s *slot, w *worker, status exitSta
 	delay := max(s.failures.Failed(s.policy(), now.Sub(w.startedAt), c.random), retryInitial)
 	s.recycleAt = now.Add(delay)
 	c.do(record{slog.LevelWarn, "worker.backoff", "cannot replace worker, trying again later", []slog.Attr{
-		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures)}})
+		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures),
+	}})
 }
 
 // failure says why a worker did not come up.
@@ -390,10 +392,12 @@ func (c *core) endReload(now time.Time, failed string) {
 		c.do(record{slog.LevelInfo, "reload.done", "reloaded", []slog.Attr{
 			slog.Int("generation", c.generation.number), slog.Duration("took", took),
 			slog.Any("added", r.change.Added), slog.Any("removed", r.change.Removed),
-			slog.Any("restarted", r.change.Restarted), slog.Int("unchanged", len(r.change.Unchanged))}})
+			slog.Any("restarted", r.change.Restarted), slog.Int("unchanged", len(r.change.Unchanged)),
+		}})
 	} else {
 		c.do(record{slog.LevelError, "reload.failed", failed, []slog.Attr{
-			slog.Int("generation", c.generation.number), slog.Duration("took", took), slog.String("error", failed)}})
+			slog.Int("generation", c.generation.number), slog.Duration("took", took), slog.String("error", failed),
+		}})
 	}
 	c.do(tellSystemd{"READY=1\nSTATUS=running"})
 	c.answerReload(r.last)

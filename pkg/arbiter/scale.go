@@ -53,7 +53,8 @@ func (c *core) setCount(now time.Time, count int, by string) {
 		c.reload.target = count
 	}
 	c.do(record{slog.LevelInfo, "workers.scaled", "workers scaled", []slog.Attr{
-		slog.Int("old", old), slog.Int("new", count), slog.String("by", by)}})
+		slog.Int("old", old), slog.Int("new", count), slog.String("by", by),
+	}})
 	c.hook("nworkers_changed", "GOFORK_WORKERS_OLD="+strconv.Itoa(old), "GOFORK_WORKERS_NEW="+strconv.Itoa(count))
 	c.fill(now)
 	c.drainSurplus(now, causeScale)

@@ -21,7 +21,8 @@ func (c *core) askStop(now time.Time, e stopAsked) {
 	c.state = serverStopping
 	if first || quick {
 		c.do(record{slog.LevelInfo, "server.stopping", "shutting down", []slog.Attr{
-			slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget())}})
+			slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget()),
+		}})
 	}
 	if first && c.upgrade.hasChild() {
 		// The service goes on: it is this process that ends.
@@ -45,7 +46,8 @@ func (c *core) fail(now time.Time, reason string, code int) {
 	c.stop.asked, c.stop.code = true, code
 	c.state = serverStopping
 	c.do(record{slog.LevelError, "server.stopping", reason, []slog.Attr{
-		slog.String("by", "gofork"), slog.Bool("quick", false), slog.Int("code", code)}})
+		slog.String("by", "gofork"), slog.Bool("quick", false), slog.Int("code", code),
+	}})
 	c.do(tellSystemd{"STOPPING=1\nSTATUS=" + reason})
 	c.sendStop(now)
 }

@@ -111,8 +111,10 @@ func (c *core) upgradeReady() {
 		c.do(reply{token, &control.UpgradeResult{PID: u.child, Socket: c.config.Control.Socket + siblingSuffix}})
 	}
 	u.waiting = nil
-	c.do(record{slog.LevelInfo, "upgrade.started", "the new arbiter serves beside this one: stop this one to finish, or that one to back out",
-		[]slog.Attr{slog.Int("child", u.child)}})
+	c.do(record{
+		slog.LevelInfo, "upgrade.started", "the new arbiter serves beside this one: stop this one to finish, or that one to back out",
+		[]slog.Attr{slog.Int("child", u.child)},
+	})
 }
 
 // upgradeExited is the end of the new arbiter: this one goes on alone.

@@ -42,7 +42,7 @@ func openJournal(c config.Log, role string, stderr *os.File, environ []string) (
 	level := levelOf(c.Level)
 	var h slog.Handler
 	if c.Format == "text" || c.Format != "json" && people {
-		h = tint.NewHandler(out, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05.000", NoColor: !people || lookupEnv(environ, "NO_COLOR") != ""})
+		h = tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: "2006-01-02 15:04:05.000", NoColor: !people || lookupEnv(environ, "NO_COLOR") != ""})
 		if people {
 			j.terminal = stderr
 		}

@@ -28,7 +28,7 @@ func settle(path string, mode fs.FileMode) (inode, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return inode{}, errors.New("the socket was replaced while it was being bound")
 	}
-	id := inode{dev: uint64(st.Dev), ino: st.Ino}
+	id := inode{dev: st.Dev, ino: st.Ino}
 	if mode == 0 || fs.FileMode(st.Mode).Perm() == mode.Perm() {
 		return id, nil
 	}

@@ -19,7 +19,7 @@ func listenUnix(path string, o Options) (fd int, file inode, err error) {
 	if err := unix.Listen(fd, o.Backlog); err != nil {
 		unix.Close(fd)
 		if file != (inode{}) {
-			unix.Unlink(path)
+			_ = unix.Unlink(path) // ours, and nobody else's yet
 		}
 		return -1, inode{}, err
 	}
@@ -62,7 +62,7 @@ func bindUnix(path string, kind int, mode fs.FileMode) (int, inode, error) {
 	}
 	file, err := settle(path, mode)
 	if err != nil {
-		unix.Unlink(path)
+		_ = unix.Unlink(path) // ours, and nobody else's yet
 		unix.Close(fd)
 		return -1, inode{}, err
 	}
@@ -114,7 +114,7 @@ func stat(path string) (id inode, isSocket bool, err error) {
 	if err := unix.Lstat(path, &st); err != nil {
 		return inode{}, false, err
 	}
-	return inode{dev: uint64(st.Dev), ino: st.Ino}, st.Mode&unix.S_IFMT == unix.S_IFSOCK, nil
+	return inode{dev: uint64(st.Dev), ino: st.Ino}, st.Mode&unix.S_IFMT == unix.S_IFSOCK, nil //nolint:unconvert // other systems have another type
 }
 
 // RemoveStale makes way for a unix stream socket of another package, such as the

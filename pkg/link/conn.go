@@ -85,7 +85,7 @@ func (c *Conn) Close() {
 		c.closing = true
 		c.mu.Unlock()
 		if s, ok := c.stream.(interface{ SetWriteDeadline(time.Time) error }); ok {
-			s.SetWriteDeadline(time.Now().Add(time.Second))
+			_ = s.SetWriteDeadline(time.Now().Add(time.Second)) // closed already: there is nothing to bound
 		}
 		c.wake.Signal()
 		close(c.done)

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -84,7 +85,7 @@ func ended(epfd int) bool {
 	var events [64]unix.EpollEvent
 	for {
 		n, err := unix.EpollWait(epfd, events[:], 0)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n > 0
 		}
 	}

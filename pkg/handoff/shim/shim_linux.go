@@ -105,6 +105,6 @@ func rawRead(fd int, b []byte) (int, syscall.Errno) {
 }
 
 func die(code int, message string) {
-	syscall.Write(2, []byte("gofork: "+message+"\n"))
+	_, _ = syscall.Write(2, []byte("gofork: "+message+"\n"))
 	syscall.Exit(code)
 }
