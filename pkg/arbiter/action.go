@@ -56,6 +56,9 @@ type (
 	// retireSlot closes the sockets of a slot that nobody serves any more.
 	retireSlot struct{ slot int }
 
+	// watchFiles follows these globs, and no others.
+	watchSources struct{ patterns []string }
+
 	// runHook runs a hook beside everything else.
 	runHook struct {
 		name string
@@ -116,6 +119,7 @@ func (startUpgrade) action()      {}
 func (tellParent) action()        {}
 func (promote) action()           {}
 func (retireSlot) action()        {}
+func (watchSources) action()      {}
 func (runHook) action()           {}
 func (startManager) action()      {}
 func (signalManager) action()     {}

@@ -135,11 +135,14 @@ func (l *loop) serve() int {
 	stopControl := l.serveControl(socket, &backend{requests: requests, ended: l.ended, events: l.events})
 
 	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
+	l.oom = proc.NewOOMCounter()
+	l.oomSeen, _ = l.oom.Read()
 	l.core.pid, l.core.upgrade.parent = l.PID, l.Lineage.Parent
 	l.watchParent()
 	l.run()
 	close(l.ended)
 	l.closePipes()
+	l.watch(nil)
 	stopControl()
 	l.endTails()
 	l.endLoads()

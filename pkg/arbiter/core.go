@@ -57,6 +57,7 @@ type stop struct {
 	code  int       // of the whole
 	at    time.Time // when the stop signals are due; zero = they are sent
 	sent  bool      // they are
+	since time.Time // when they were: the windows count from it
 }
 
 func newCore(cfg *config.Config, listeners []string, now time.Time, random func() float64) *core {
@@ -179,8 +180,18 @@ func (c *core) find(a id) *worker {
 // the manager's start must not delay the first answer.
 func (c *core) boot(now time.Time) {
 	c.fill(now)
+	c.watchSources()
 	if len(c.config.Companions) > 0 && c.upgrade.parent == 0 {
 		c.startManager(now)
+	}
+}
+
+// watchSources follows what the serving generation names.
+func (c *core) watchSources() {
+	if w := c.generation.worker(); w != nil && len(w.Watch) > 0 {
+		c.do(watchSources{w.Watch})
+	} else {
+		c.do(watchSources{})
 	}
 }
 
@@ -253,7 +264,7 @@ func (c *core) workerSaid(now time.Time, w *worker, e workerSaid) {
 	if e.beat {
 		w.beatAt = now
 	}
-	if e.ready && w.phase == booting {
+	if e.ready && w.phase == booting && w.generation.worker().Ready != "alive" {
 		c.becomeReady(now, w)
 	}
 	if e.recycle != "" {
@@ -275,11 +286,15 @@ func (c *core) becomeReady(now time.Time, w *worker) {
 }
 
 // heartbeatDeadline is when the worker has been silent for too long; never,
-// before its first beat.
+// before its first beat. A boot has a clock of its own, so silence counts from
+// ready on at the earliest.
 func (c *core) heartbeatDeadline(w *worker) time.Time {
 	timeout := w.generation.worker().Timeout
 	if timeout <= 0 || w.beatAt.IsZero() {
 		return time.Time{}
+	}
+	if w.beatAt.Before(w.readyAt) {
+		return w.readyAt.Add(timeout)
 	}
 	return w.beatAt.Add(timeout)
 }
@@ -366,13 +381,11 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	w.leader, w.leftover = false, e.groupAlive
 	s.lastExit = exitOf(now, e.status, w)
 	c.recordExit(w, e.status, now.Sub(w.startedAt))
+	until := c.leftoversUntil(now, w)
 	w.deadline = time.Time{}
 	switch {
 	case w.leftover && !wasKilled:
-		w.enter(draining, now.Add(w.generation.config.Server.GracefulTimeout))
-		if c.stop.quick {
-			w.deadline = now.Add(quickWindow)
-		}
+		w.enter(draining, until)
 		c.do(signalWorkerGroup{w.id, w.generation.worker().StopSignal})
 	case w.leftover:
 		w.phase = killing
@@ -392,7 +405,7 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 			return
 		}
 	}
-	delay := s.failures.Failed(s.policy(), now.Sub(w.startedAt), c.random)
+	delay := s.failures.Failed(s.policy(), w.service(now), c.random)
 	if delay == 0 {
 		c.startWorker(now, s, false)
 		return
@@ -401,6 +414,22 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	c.do(record{slog.LevelWarn, "worker.backoff", "worker waits before its restart", []slog.Attr{
 		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures),
 	}})
+}
+
+// leftoversUntil is the end of the window of a worker's whole group: what its
+// leader has used of it is not given again to those that outlive it.
+func (c *core) leftoversUntil(now time.Time, w *worker) time.Time {
+	from, window := now, w.generation.config.Server.GracefulTimeout
+	if c.stop.sent {
+		from = c.stop.since
+	}
+	if c.stop.quick {
+		window = quickWindow
+	}
+	if w.phase == draining {
+		return sooner(w.deadline, from.Add(window))
+	}
+	return from.Add(window)
 }
 
 // bury forgets a worker of which nothing lives.

@@ -177,5 +177,6 @@ type exitStatus struct {
 	code       int
 	signal     syscall.Signal // 0 = exited
 	core       bool
+	oom        bool   // the kernel's count of processes killed for memory rose with it
 	startError string // it could not be started; code is then 126 or 127
 }

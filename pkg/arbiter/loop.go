@@ -45,6 +45,11 @@ type loop struct {
 
 	hooks []*hookRun // the first one runs
 
+	watcher *watcher // of source files, in development; nil = off
+	watched []string // what it was made for
+	oom     proc.OOMCounter
+	oomSeen int64 // its last value
+
 	unlink   bool  // the paths of unix sockets are ours to remove
 	child    int   // pid of a younger arbiter; 0 = none
 	lease    lease // this arbiter's own
@@ -209,6 +214,7 @@ func (l *loop) reap() {
 			delete(l.ids, x.PID)
 			delete(l.pids, a)
 		}
+		status.oom = l.oomRose(status)
 		l.step(workerExited{a, status, x.GroupAlive})
 	}
 	for _, x := range changes.Orphans {

@@ -63,6 +63,8 @@ func (l *loop) perform(a action) {
 		l.loadConfig(a)
 	case retireListeners:
 		l.retireListeners(a.keep)
+	case watchSources:
+		l.watch(a.patterns)
 	case runHook:
 		l.queueHook(a.name, a.env, nil)
 	case closeListeners:
@@ -240,6 +242,18 @@ func (l *loop) companionHook(e *link.Event) {
 		}
 	}
 	l.queueHook(name, env, nil)
+}
+
+// oomRose says whether the kernel has killed a process for its memory since the
+// last look, which is asked when one was killed.
+func (l *loop) oomRose(s exitStatus) bool {
+	if s.signal != syscall.SIGKILL {
+		return false
+	}
+	kills, ok := l.oom.Read()
+	rose := ok && kills > l.oomSeen
+	l.oomSeen = max(kills, l.oomSeen)
+	return rose
 }
 
 // monotonic is CLOCK_MONOTONIC, which systemd compares.

@@ -41,6 +41,9 @@ func (c *core) recordExit(w *worker, s exitStatus, up time.Duration) {
 		level = slog.LevelWarn
 	case s.signal == syscall.SIGKILL:
 		message = "worker exiting, perhaps out of memory?"
+		if s.oom {
+			message = "worker exiting, perhaps out of memory? The cgroup's oom_kill count rose"
+		}
 	}
 	c.record(level, "worker.exited", message, w, exitAttrs(s, w.asked, exitReason(s, w.cause), up)...)
 }

@@ -255,6 +255,7 @@ func (c *core) rolled(now time.Time) {
 	}
 	c.drainSurplus(now, causeReload)
 	c.do(retireListeners{[]int{c.generation.number}})
+	c.watchSources()
 	c.applyCompanions(now, r.generation.config)
 }
 
@@ -333,7 +334,7 @@ func (c *core) successorFailed(now time.Time, s *slot, w *worker, status exitSta
 			s.number, failure(w, status), c.generation.number))
 		return
 	}
-	delay := max(s.failures.Failed(s.policy(), now.Sub(w.startedAt), c.random), retryInitial)
+	delay := max(s.failures.Failed(s.policy(), w.service(now), c.random), retryInitial)
 	s.recycleAt = now.Add(delay)
 	c.do(record{slog.LevelWarn, "worker.backoff", "cannot replace worker, trying again later", []slog.Attr{
 		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures),

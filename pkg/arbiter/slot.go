@@ -66,6 +66,15 @@ func (w *worker) lives() bool { return w.leader || w.leftover }
 // serves says whether the worker is, or will be, of use: nobody has ended it.
 func (w *worker) serves() bool { return w.leader && (w.phase == booting || w.phase == ready) }
 
+// service is how long the worker has been up, for the delay after its end; a boot
+// is none, however long it took.
+func (w *worker) service(now time.Time) time.Duration {
+	if w.readyAt.IsZero() {
+		return 0
+	}
+	return now.Sub(w.startedAt)
+}
+
 func (w *worker) enter(p phase, deadline time.Time) {
 	w.phase, w.deadline = p, deadline
 }

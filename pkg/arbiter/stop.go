@@ -55,7 +55,7 @@ func (c *core) fail(now time.Time, reason string, code int) {
 // sendStop gives everybody the stop signal at the same time, and the windows
 // begin. It runs again when a graceful stop becomes quick.
 func (c *core) sendStop(now time.Time) {
-	c.stop.at, c.stop.sent = time.Time{}, true
+	c.stop.at, c.stop.sent, c.stop.since = time.Time{}, true, now
 	c.do(closeListeners{unlink: !c.upgrade.hasSibling()})
 	c.dropReload(now)
 	for _, s := range c.slots {
