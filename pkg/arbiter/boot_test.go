@@ -33,7 +33,7 @@ func TestReadinessModes(t *testing.T) {
 			if tt.byItself > 0 {
 				r.passTo(tt.byItself).is("1.1", ready)
 			} else if tt.mode == "notify" {
-				r.pass(time.Minute - 1).is("1.1", booting)
+				r.pass(time.Minute-1).is("1.1", booting)
 			}
 		})
 	}
