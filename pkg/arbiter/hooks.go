@@ -126,22 +126,42 @@ func (l *loop) runHook(name string, env ...string) error {
 	var result error
 	l.queueHook(name, env, func(err error) { result = err })
 	for len(l.hooks) > 0 {
-		wait := time.Until(l.hookDeadline())
-		if l.hookDeadline().IsZero() {
-			wait = time.Hour
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-l.System.Changed():
-			for _, x := range l.System.Sweep().Exits {
-				l.hookExited(x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped})
-			}
-		case <-timer.C:
-			l.hookDue(time.Now())
-		}
-		timer.Stop()
+		l.awaitHook()
 	}
 	return result
+}
+
+// drainHooks lets the hooks that are queued at the end run, all of them together
+// for no longer than hooks.timeout.
+func (l *loop) drainHooks() {
+	until := time.Now().Add(l.config().Hooks.Timeout)
+	for len(l.hooks) > 0 && time.Now().Before(until) {
+		h := l.hooks[0]
+		h.deadline = sooner(h.deadline, until)
+		l.awaitHook()
+	}
+	for _, h := range l.hooks {
+		l.hookFailed(h, "left out: gofork ends")
+	}
+	l.hooks = nil
+}
+
+// awaitHook waits for the end of the running hook, or for the end of its time.
+func (l *loop) awaitHook() {
+	wait := time.Hour
+	if at := l.hookDeadline(); !at.IsZero() {
+		wait = time.Until(at)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-l.System.Changed():
+		for _, x := range l.System.Sweep().Exits {
+			l.hookExited(x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped})
+		}
+	case <-timer.C:
+		l.hookDue(time.Now())
+	}
 }
 
 // config is the configuration that is in force.

@@ -321,6 +321,7 @@ func (l *loop) complete(s *control.Status) {
 
 // finish ends the loop, and before it what children have left outside of their groups.
 func (l *loop) finish(code int) {
+	l.drainHooks()
 	if left := proc.EndDescendants(l.System, quickWindow); len(left) > 0 {
 		l.Logger.Error("processes survive SIGKILL", "pids", fmt.Sprint(left))
 	}

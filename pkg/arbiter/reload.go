@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
@@ -37,9 +38,11 @@ type reload struct {
 
 	generation *generation // that is rolled in
 	target     int         // workers wanted once it serves
+	from       int         // workers wanted before
 	atomic     bool        // all of them are ready before any old one drains
 	apply      uint64      // what the manager has to answer
 	change     control.CompanionsChange
+	later      []string // keys that differ and that only a restart of gofork takes up
 
 	last *control.Reload
 }
@@ -111,9 +114,7 @@ func (c *core) configLoaded(now time.Time, e configLoaded) {
 	r.phase = reloadRolling
 	r.generation = &generation{e.number, e.config, e.listeners}
 	r.target = c.targetCount(e.config)
-	if r.target > 0 {
-		r.atomic = e.config.Worker.MaxSurge.Of(r.target) >= r.target
-	}
+	r.from = c.count
 	for len(c.slots) < r.target {
 		c.slots = append(c.slots, &slot{number: len(c.slots) + 1, generation: c.generation})
 	}
@@ -178,10 +179,16 @@ func (c *core) roll(now time.Time) {
 	r := &c.reload
 	live, base := 0, max(c.count, r.target)
 	complete := true
+	if r.target > 0 {
+		r.atomic = r.generation.worker().MaxSurge.Of(r.target) >= r.target
+	}
 	for _, s := range c.slots {
 		live += len(s.workers)
-		if !s.startAt.IsZero() {
+		if s.startOn && !s.startAt.IsZero() {
 			live++
+		}
+		if s.number <= c.count && !s.held() {
+			live++ // its own next attempt, which waits for its turn or its delay
 		}
 		if w := s.successor(); s.number <= r.target && s.generation != r.generation && (w == nil || w.phase != ready) {
 			complete = false
@@ -192,12 +199,13 @@ func (c *core) roll(now time.Time) {
 			continue
 		}
 		w := s.successor()
-		if w == nil && !(s.startOn && !s.startAt.IsZero()) && live < base+r.generation.worker().MaxSurge.Of(r.target) {
+		if !s.replacing() && s.startAt.IsZero() && live < base+r.generation.worker().MaxSurge.Of(r.target) {
 			live++
 			c.startWorker(now, s, true)
 			continue
 		}
-		if w != nil && w.phase == ready && (complete || !r.atomic) {
+		// New slots are filled in order: should the reload fail, none below is empty.
+		if w != nil && w.phase == ready && (complete || !r.atomic) && s.number <= c.count+1 {
 			c.promote(now, s, w)
 		}
 	}
@@ -224,7 +232,7 @@ func (c *core) promote(now time.Time, s *slot, w *worker) {
 func (c *core) supersede(now time.Time, s *slot, w *worker, cause string) {
 	old := s.serving()
 	w.successor = false
-	s.recycle, s.recycleAt, s.startAt = "", time.Time{}, time.Time{}
+	s.recycle, s.recycleAt, s.startAt = w.recycle, time.Time{}, time.Time{}
 	if old != nil {
 		c.drain(now, old, old.generation.worker().StopSignal, old.generation.config.Server.GracefulTimeout, cause)
 	}
@@ -245,13 +253,10 @@ func (c *core) takeOver(now time.Time) {
 // rolled is the moment from which the new generation serves.
 func (c *core) rolled(now time.Time) {
 	r := &c.reload
-	old := c.count
 	c.generation = r.generation
 	c.count = r.target
-	if old != c.count {
-		c.do(record{slog.LevelInfo, "workers.scaled", "workers scaled", []slog.Attr{
-			slog.Int("old", old), slog.Int("new", c.count), slog.String("by", causeReload),
-		}})
+	if r.from != c.count {
+		c.sayScaled(r.from, causeReload)
 	}
 	c.drainSurplus(now, causeReload)
 	c.do(retireListeners{[]int{c.generation.number}})
@@ -266,6 +271,7 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	c.config = next
 	diff := config.Diff(before, next)
 	r.phase = reloadApplying
+	r.later = slices.DeleteFunc(slices.Clone(diff.Settings), func(key string) bool { return !fixed(key) })
 	r.change = control.CompanionsChange{
 		Added: diff.Added, Removed: diff.Removed, Restarted: diff.Changed,
 		Unchanged: append(slices.Clone(diff.Unchanged), diff.Scaled...),
@@ -292,6 +298,16 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 		// The manager enforces each companion's own window; this one is for a
 		// manager that hangs.
 		r.deadline = now.Add(max(before.Manager.ReloadTimeout, next.Manager.ReloadTimeout, before.Manager.StopTimeout, 10*time.Second))
+	}
+}
+
+// fixed says whether a key is read once, at the start of gofork.
+func fixed(key string) bool {
+	switch table, _, _ := strings.Cut(key, "."); table {
+	case "name", "control", "log":
+		return true
+	default:
+		return key == "server.pidfile" || key == "server.runtime_dir" || key == "server.chdir"
 	}
 }
 
@@ -333,6 +349,9 @@ func (c *core) successorFailed(now time.Time, s *slot, w *worker, status exitSta
 		c.failReload(now, fmt.Sprintf("cannot reload: worker slot %d %s; generation %d goes on serving",
 			s.number, failure(w, status), c.generation.number))
 		return
+	}
+	if s.recycle == "" || w.generation != s.generation {
+		return // what it was for is over: a reload failed or began, the old one died
 	}
 	delay := max(s.failures.Failed(s.policy(), w.service(now), c.random), retryInitial)
 	s.recycleAt = now.Add(delay)
@@ -379,6 +398,8 @@ func (c *core) failReload(now time.Time, reason string) {
 	}
 	if r.rolling() {
 		c.do(retireListeners{keep})
+		r.phase = reloadIdle
+		c.fill(now) // whom a successor that waited for its turn had kept from its own
 	}
 	c.endReload(now, reason)
 }
@@ -394,17 +415,24 @@ func (c *core) endReload(now time.Time, failed string) {
 			slog.Int("generation", c.generation.number), slog.Duration("took", took),
 			slog.Any("added", r.change.Added), slog.Any("removed", r.change.Removed),
 			slog.Any("restarted", r.change.Restarted), slog.Int("unchanged", len(r.change.Unchanged)),
+			slog.Any("needs_restart", r.later),
 		}})
 	} else {
 		c.do(record{slog.LevelError, "reload.failed", failed, []slog.Attr{
 			slog.Int("generation", c.generation.number), slog.Duration("took", took), slog.String("error", failed),
 		}})
 	}
-	c.do(tellSystemd{"READY=1\nSTATUS=running"})
+	if !c.stop.asked {
+		c.do(tellSystemd{"READY=1\nSTATUS=running"})
+	}
 	c.answerReload(r.last)
+	if c.stop.asked {
+		c.dropReload(now)
+		return
+	}
 	again := r.again
 	*r = reload{highest: r.highest, last: r.last}
-	if len(again) > 0 && !c.stop.asked {
+	if len(again) > 0 {
 		c.beginReload(now, again)
 		return
 	}
@@ -430,4 +458,5 @@ func (c *core) dropReload(now time.Time) {
 	}
 	c.answerReload(control.Conflictf("cannot reload: gofork is stopping"))
 	c.reload = reload{highest: c.reload.highest, last: c.reload.last}
+	c.upgradeAfterReload(now) // refused
 }

@@ -12,7 +12,7 @@ const quickWindow = 5 * time.Second
 
 // askStop begins a stop, or makes a graceful one quick: a second signal does.
 func (c *core) askStop(now time.Time, e stopAsked) {
-	quick := e.quick || c.stop.asked && !c.stop.quick
+	quick := e.quick || c.stop.asked && e.token == 0
 	if c.stop.asked && c.stop.quick {
 		return
 	}

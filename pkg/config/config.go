@@ -233,14 +233,10 @@ type Hooks struct {
 	Commands map[string][]string
 }
 
-// StopBudget is how long a graceful stop may take (SPEC 6): shutdown_delay +
+// StopBudget is how long a graceful stop may take: shutdown_delay +
 // max(graceful_timeout, manager stop window) + 1 s.
 func (c *Config) StopBudget() time.Duration {
-	window := c.Manager.StopTimeout
-	if c.Worker != nil {
-		window = max(window, c.Server.GracefulTimeout)
-	}
-	return c.Server.ShutdownDelay + window + time.Second
+	return c.Server.ShutdownDelay + max(c.Server.GracefulTimeout, c.Manager.StopTimeout) + time.Second
 }
 
 // Companion returns the spec of that name.
