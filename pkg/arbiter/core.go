@@ -370,7 +370,7 @@ func (c *core) drain(now time.Time, w *worker, signal syscall.Signal, window tim
 
 // wanted says whether the slot is to have a worker that it has not.
 func (c *core) wanted(s *slot) bool {
-	return s.number <= c.count && !c.stop.sent && s.serving() == nil && s.retryAt.IsZero() && (s.startAt.IsZero() || s.startOn)
+	return s.number <= c.count && !c.stop.sent && !s.held() && s.retryAt.IsZero() && (s.startAt.IsZero() || s.startOn)
 }
 
 // workerExited is the end of a leader: members that outlive it are asked to
@@ -395,6 +395,12 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	if w.successor && !w.asked {
 		c.successorFailed(now, s, w, e.status)
 		return
+	}
+	if !w.asked {
+		s.recycle, s.recycleAt = "", time.Time{} // it has ended without that
+		if next := s.successor(); next != nil && next.generation == s.generation {
+			next.successor = false // the slot's already
+		}
 	}
 	if w.asked || !c.wanted(s) {
 		return

@@ -51,6 +51,9 @@ func (c *core) measured(now time.Time, w *worker, rss int64) {
 // turn comes.
 func (c *core) wantRecycling(w *worker, why string) {
 	s := c.slots[w.slot-1]
+	if w.successor {
+		w.recycle = why // a worker says it once
+	}
 	if s.serving() != w || w.phase != ready || s.recycle != "" || c.stop.asked {
 		return
 	}
@@ -65,7 +68,7 @@ func (c *core) recycleMore(now time.Time) {
 	}
 	budget := max(1, c.count/10)
 	for _, s := range c.slots {
-		if s.recycle != "" && (s.successor() != nil || s.startOn && !s.startAt.IsZero()) || c.draining(s) {
+		if s.recycle != "" && (s.replacing() || s.startOn && !s.startAt.IsZero()) || c.draining(s) {
 			budget--
 		}
 	}
@@ -74,7 +77,7 @@ func (c *core) recycleMore(now time.Time) {
 			return
 		}
 		w := s.serving()
-		if s.recycle == "" || !s.recycleAt.IsZero() || s.number > c.count || w == nil || w.phase != ready || s.successor() != nil || !s.startAt.IsZero() {
+		if s.recycle == "" || !s.recycleAt.IsZero() || s.number > c.count || w == nil || w.phase != ready || s.replacing() || !s.startAt.IsZero() {
 			continue
 		}
 		budget--

@@ -92,7 +92,9 @@ func serving(t testing.TB, cfg *config.Config) *rig {
 	if len(cfg.Companions) > 0 {
 		r.managerUp()
 	}
-	r.allReady()
+	for r.allReady(); len(r.core.status(r.now).Workers.List) > r.live(); r.allReady() {
+		r.pass(paceInterval)
+	}
 	if r.core.state != serverRunning {
 		t.Fatalf("not running: %s", r.core.state)
 	}

@@ -50,14 +50,21 @@ func (c *core) setCount(now time.Time, count int, by string) {
 	c.count = count
 	c.upgrade.parked = 0
 	if c.reload.rolling() {
-		c.reload.target = count
+		c.reload.target, c.reload.from = count, count
 	}
-	c.do(record{slog.LevelInfo, "workers.scaled", "workers scaled", []slog.Attr{
-		slog.Int("old", old), slog.Int("new", count), slog.String("by", by),
-	}})
-	c.hook("nworkers_changed", "GOFORK_WORKERS_OLD="+strconv.Itoa(old), "GOFORK_WORKERS_NEW="+strconv.Itoa(count))
+	for n := old; n < min(count, len(c.slots)); n++ {
+		c.slots[n].generation = c.generation // it was away while others were replaced
+	}
+	c.sayScaled(old, by)
 	c.fill(now)
 	c.drainSurplus(now, causeScale)
+}
+
+func (c *core) sayScaled(old int, by string) {
+	c.do(record{slog.LevelInfo, "workers.scaled", "workers scaled", []slog.Attr{
+		slog.Int("old", old), slog.Int("new", c.count), slog.String("by", by),
+	}})
+	c.hook("nworkers_changed", "GOFORK_WORKERS_OLD="+strconv.Itoa(old), "GOFORK_WORKERS_NEW="+strconv.Itoa(c.count))
 }
 
 // drainSurplus ends the workers of slots that are not wanted any more.

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
@@ -57,6 +58,7 @@ type worker struct {
 	// successor: it boots beside the worker that serves the slot, and takes its
 	// place when it is ready (a reload, a recycling).
 	successor bool
+	recycle   string    // of a successor: why it is to be replaced once it serves
 	recycleAt time.Time // max_lifetime is over; zero = off
 	measureAt time.Time // its memory is looked at next; zero = max_memory is off
 }
@@ -114,6 +116,17 @@ func (s *slot) youngest(successor bool) *worker {
 		}
 	}
 	return nil
+}
+
+// held says whether the end of a worker that lives decides on the next attempt:
+// the one that serves, or one that a clock has ended.
+func (s *slot) held() bool { return s.hasUnasked(false) }
+
+// replacing says whether there is a successor, be it one that a clock has ended.
+func (s *slot) replacing() bool { return s.hasUnasked(true) }
+
+func (s *slot) hasUnasked(successor bool) bool {
+	return slices.ContainsFunc(s.workers, func(w *worker) bool { return w.leader && !w.asked && w.successor == successor })
 }
 
 // isReady says whether the slot has a worker that takes requests.
