@@ -20,7 +20,7 @@ BENCHCOUNT ?= 5
 # Tools have a module of their own so that users of gofork do not inherit their requirements.
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run build test bench lint fmt cover fuzz clean race-toolchain
+.PHONY: help run build test bench lint fmt cover fuzz schema clean race-toolchain
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value]"
@@ -74,6 +74,12 @@ fuzz: ## every fuzz target for FUZZTIME
 	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
 	done < <(grep -rE --include='*_test.go' '^func Fuzz' cmd pkg test); \
 	[ -n "$$found" ] || echo "fuzz: no fuzz target in the tree"
+
+# Written beside and moved: a gofork that does not build leaves the file as it is.
+schema: ## configs/gofork.schema.json, for editors, from the table of keys
+	@mkdir -p dist
+	go run ./cmd/gofork config schema > dist/gofork.schema.json
+	@mv dist/gofork.schema.json configs/gofork.schema.json
 
 clean: ## what the other targets made
 	rm -rf bin dist

@@ -232,7 +232,7 @@ func (r *reader) parseWord(k *Key, at string, raw any) (any, bool) {
 	}
 	switch k.Kind {
 	case KindName:
-		ok := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`).MatchString(s)
+		ok := regexp.MustCompile(processName).MatchString(s)
 		return s, ok || r.bad(at, s, `must be 1 to 64 letters, digits, "_", "-" or ".", the first a letter or digit`)
 	case KindPath:
 		return r.expandAt(at, s)

@@ -24,7 +24,7 @@ func (l *resolver) resolveCompanions(tree map[string]any) []Companion {
 	if len(given) == 0 && tree["worker"] == nil {
 		l.bad(companionTable, nil, "there is nothing to run: neither a [worker] table nor a companion")
 	}
-	valid := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	valid := regexp.MustCompile(companionName)
 	companions := make([]Companion, 0, len(given))
 	instances := 0
 	for _, name := range slices.Sorted(maps.Keys(given)) {

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // resolveManager derives the manager's windows from its slowest companion.
 func (l *resolver) resolveManager(raw any, companions []Companion) Manager {
@@ -45,23 +48,34 @@ func slowest(companions []Companion, window func(*Companion) time.Duration) *Com
 	return slow
 }
 
+// StopBudgetCause says what makes a stop take as long as [Config.StopBudget]: the key
+// or the companion with its keys, and the companion's name, "" when it is none.
+func (c *Config) StopBudgetCause() (cause, companion string) {
+	window := c.Manager.StopTimeout
+	slow := slowest(c.Companions, func(c *Companion) time.Duration { return c.StopTimeout })
+	switch {
+	case c.Server.GracefulTimeout >= window:
+		cause = "server.graceful_timeout " + formatDuration(c.Server.GracefulTimeout)
+	case slow != nil && window == slow.StopTimeout+c.Manager.ShutdownBuffer:
+		companion = slow.Name
+		cause = fmt.Sprintf("companion %s: stop_timeout %s + manager.shutdown_buffer %s",
+			slow.Name, formatDuration(slow.StopTimeout), formatDuration(c.Manager.ShutdownBuffer))
+	default:
+		cause = "manager.stop_timeout " + formatDuration(window)
+	}
+	if c.Server.ShutdownDelay > 0 {
+		cause += ", server.shutdown_delay " + formatDuration(c.Server.ShutdownDelay)
+	}
+	return cause, companion
+}
+
 // warnStopBudget tells which key makes a stop longer than the platform waits.
 func (l *resolver) warnStopBudget(c *Config) {
 	grace, budget := c.Server.DeclaredGrace, c.StopBudget()
 	if grace == 0 || budget <= grace {
 		return
 	}
-	slow := slowest(c.Companions, func(c *Companion) time.Duration { return c.StopTimeout })
-	reason := "server.shutdown_delay"
-	switch window := c.Manager.StopTimeout; {
-	case c.Worker != nil && c.Server.GracefulTimeout >= window:
-		reason = "server.graceful_timeout is " + c.Server.GracefulTimeout.String()
-	case slow != nil && window == slow.StopTimeout+c.Manager.ShutdownBuffer:
-		reason = "companion " + slow.Name + " has stop_timeout " + slow.StopTimeout.String()
-	case window > 0:
-		reason = "manager.stop_timeout is " + window.String()
-	default:
-		reason += " is " + c.Server.ShutdownDelay.String()
-	}
-	l.warn("server.declared_grace: a stop may take %s, longer than the %s that are declared: %s", budget, grace, reason)
+	cause, _ := c.StopBudgetCause()
+	l.warn("server.declared_grace: a stop may take %s, longer than the %s that are declared: %s",
+		formatDuration(budget), formatDuration(grace), cause)
 }
