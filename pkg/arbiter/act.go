@@ -12,7 +12,8 @@ import (
 // while there is no manager waits for the next.
 func (c *core) act(e actAsked) {
 	m := &c.manager
-	known := false
+	spec, known := c.config.Companion(e.act.Name)
+	known = known && e.act.Instance <= spec.Numprocs
 	for k := range m.instances {
 		known = known || k.name == e.act.Name && (e.act.Instance == 0 || e.act.Instance == k.number)
 	}
@@ -20,7 +21,7 @@ func (c *core) act(e actAsked) {
 	case c.stop.asked:
 		c.do(reply{e.token, control.Conflictf("cannot %s %s: gofork is stopping", e.act.Op, control.Target(e.act.Name, e.act.Instance))})
 		return
-	case m.phase == managerNone, !known && m.phase != managerStarting:
+	case m.phase == managerNone, !known:
 		c.do(reply{e.token, control.UnknownCompanion(control.Target(e.act.Name, e.act.Instance))})
 		return
 	}
@@ -88,5 +89,16 @@ func (c *core) recallActs() {
 			m.acts[id] = a
 		}
 	}
+	clear(m.sent)
+}
+
+// refuseActs answers what no manager will: there are no companions any more.
+func (c *core) refuseActs() {
+	m := &c.manager
+	for _, id := range slices.Sorted(maps.Keys(m.acts)) {
+		a := m.acts[id]
+		c.do(reply{id, control.UnknownCompanion(control.Target(a.Name, a.Instance))})
+	}
+	clear(m.acts)
 	clear(m.sent)
 }

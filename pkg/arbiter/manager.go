@@ -31,6 +31,9 @@ const (
 // as for a companion.
 var managerPolicy = restart.Policy{Initial: time.Second, Max: 30 * time.Second, Reset: 30 * time.Second}
 
+// strayWindow is left to a stray of which no configuration says how to stop it.
+const strayWindow = 10 * time.Second
+
 // manager is what the arbiter knows of its one companion manager. It is plain
 // data, owned by the core.
 type manager struct {
@@ -149,7 +152,7 @@ func (c *core) managerStarted(now time.Time, e managerStarted) {
 
 func (c *core) managerSaid(now time.Time, e managerSaid) {
 	m := &c.manager
-	if e.attempt != m.attempt {
+	if e.attempt != m.attempt || !m.leader {
 		return
 	}
 	if m.phase == managerStarting {
@@ -200,18 +203,35 @@ func (c *core) managerExited(now time.Time, e managerExited) {
 	c.recordManager(level, "manager.exited", message, exitAttrs(e.status, m.asked, reason, up)...)
 	m.leader, m.pid = false, 0
 	c.recallActs()
-	c.adopt(now, e.strays, killed || c.stop.quick)
-	if m.asked || c.stop.asked {
+	c.adopt(now, e.strays, killed)
+	switch {
+	case c.stop.asked:
 		m.enter(managerStopped, time.Time{})
-		c.managerLost(now)
-		return
+	case len(c.config.Companions) == 0:
+		c.noManager()
+	case m.asked:
+		m.enter(managerBackoff, time.Time{}) // companions came back while it ended
+	default:
+		c.managerBacksOff(now, up)
 	}
+	c.managerLost(now)
+	c.retryManager(now)
+}
+
+// noManager is the state without companions.
+func (c *core) noManager() {
+	c.manager.enter(managerNone, time.Time{})
+	clear(c.manager.instances)
+	c.refuseActs()
+}
+
+func (c *core) managerBacksOff(now time.Time, up time.Duration) {
+	m := &c.manager
 	delay := m.failures.Failed(managerPolicy, up, c.random)
 	m.enter(managerBackoff, now.Add(delay))
 	c.do(record{slog.LevelWarn, "manager.backoff", "manager waits before its restart", []slog.Attr{
 		slog.Duration("delay", delay), slog.Int("failures", m.failures.Failures),
 	}})
-	c.managerLost(now)
 }
 
 // adopt takes over the living groups of a dead manager and asks each to end.
@@ -229,7 +249,10 @@ func (c *core) adopt(now time.Time, strays []stray, atOnce bool) {
 	}
 	for _, s := range strays {
 		spec, ok := c.config.Companion(s.name)
-		if ok && m.adopted[s.group] == nil {
+		if !ok { // taken out of the configuration since
+			spec = config.Companion{StopGroup: true, StopSignal: syscall.SIGTERM, StopTimeout: strayWindow}
+		}
+		if m.adopted[s.group] == nil {
 			c.adoptGroup(now, &adopted{
 				group: s.group, key: s.key, leader: true,
 				whole: spec.StopGroup, signal: spec.StopSignal, window: spec.StopTimeout,
@@ -241,8 +264,8 @@ func (c *core) adopt(now time.Time, strays []stray, atOnce bool) {
 func (c *core) adoptGroup(now time.Time, a *adopted, signaled, atOnce bool) {
 	m := &c.manager
 	a.deadline = now.Add(a.window)
-	if c.stop.quick {
-		a.deadline = sooner(a.deadline, now.Add(quickWindow))
+	if c.stop.sent {
+		a.deadline = sooner(a.deadline, c.stop.since.Add(c.managerWindow()))
 	}
 	m.adopted[a.group] = a
 	if i := m.instances[a.key]; i != nil {
@@ -256,7 +279,7 @@ func (c *core) adoptGroup(now time.Time, a *adopted, signaled, atOnce bool) {
 		c.do(signalAdopted{a.group, true, syscall.SIGKILL})
 	case !signaled:
 		c.recordAdopted(slog.LevelInfo, "companion.stopping", "stopping companion of a dead manager", a, slog.Duration("window", a.window))
-		c.do(signalAdopted{a.group, a.whole, a.signal})
+		c.do(signalAdopted{a.group, a.whole || !a.leader, a.signal})
 	}
 }
 
@@ -347,6 +370,9 @@ func (c *core) stopManager(now time.Time) {
 	m := &c.manager
 	if c.stop.quick {
 		for _, a := range m.adopted {
+			if a.deadline.IsZero() {
+				continue // killed
+			}
 			a.deadline = sooner(a.deadline, now.Add(quickWindow))
 		}
 	}
@@ -354,15 +380,14 @@ func (c *core) stopManager(now time.Time) {
 		if m.phase != managerNone {
 			m.enter(managerStopped, time.Time{})
 		}
+		c.recallActs()
 		return
 	}
-	window := c.config.Manager.StopTimeout
+	deadline := now.Add(c.managerWindow())
 	if c.stop.quick {
 		// The manager kills at the end of the quick window; a moment more lets it.
-		window = quickWindow + time.Second
+		deadline = deadline.Add(time.Second)
 	}
-	// Without companions the window is 0; to end takes a moment all the same.
-	deadline := now.Add(max(window, time.Second))
 	if m.phase == managerStopping {
 		deadline = sooner(m.deadline, deadline)
 	}
@@ -371,6 +396,15 @@ func (c *core) stopManager(now time.Time) {
 	}
 	m.asked = true
 	c.do(tellManager{m.attempt, link.Message{Stop: &link.Stop{Quick: c.stop.quick}}})
+}
+
+// managerWindow is what a stop leaves to the manager, and to companions without
+// one. Without companions it is 0; to end takes a moment all the same.
+func (c *core) managerWindow() time.Duration {
+	if c.stop.quick {
+		return quickWindow
+	}
+	return max(c.config.Manager.StopTimeout, time.Second)
 }
 
 func (c *core) recordManager(level slog.Level, event, message string, attrs ...slog.Attr) {

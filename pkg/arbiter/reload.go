@@ -278,13 +278,23 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	}
 	slices.Sort(r.change.Unchanged)
 	switch {
+	case m.leader && m.asked && len(next.Companions) > 0:
+		c.endReload(now, "") // it ends: the next one applies them
+	case m.leader && m.asked:
+		// It ends, which is what is wanted.
 	case len(next.Companions) == 0 && m.leader:
 		m.asked = true
 		m.enter(managerStopping, now.Add(max(before.Manager.StopTimeout, time.Second)))
 		c.do(tellManager{m.attempt, link.Message{Stop: &link.Stop{}}})
-	case len(next.Companions) == 0, c.upgrade.parent != 0:
-		c.endReload(now, "") // nothing to apply, or not yet: an older arbiter runs its own
-	case m.phase == managerNone || m.phase == managerStopped:
+	case len(next.Companions) == 0:
+		c.noManager()
+		c.endReload(now, "")
+	case c.upgrade.parent != 0, c.stop.asked && !m.leader:
+		c.endReload(now, "") // not yet: an older arbiter runs its own; or not any more
+	case m.phase == managerNone && m.lives():
+		m.enter(managerBackoff, time.Time{}) // until what the last one left has ended
+		c.endReload(now, "")
+	case m.phase == managerNone:
 		c.startManager(now)
 		r.apply = m.applies
 	case m.leader:
@@ -324,13 +334,10 @@ func (c *core) applied(now time.Time, a *link.Applied) {
 // managerLost ends what waits for a manager that is no more. The next one
 // applies the configuration that is in force.
 func (c *core) managerLost(now time.Time) {
-	m, r := &c.manager, &c.reload
-	if r.phase != reloadApplying {
+	if c.reload.phase != reloadApplying {
 		return
 	}
 	if len(c.config.Companions) == 0 {
-		m.enter(managerNone, time.Time{})
-		clear(m.instances)
 		c.endReload(now, "")
 		return
 	}
