@@ -180,6 +180,7 @@ func (c *core) drop(now time.Time, i *instance) {
 	i.wanted, i.changed = false, true
 	c.pending.open[i] = true
 	c.stop(now, i, i.live.StopTimeout, thenRemove, causeRemoved)
+	c.overrule(i, wrongRemoved)
 }
 
 // settleApply answers the apply when all that it touched has come to rest.

@@ -381,7 +381,7 @@ func (c *core) shutDown(now time.Time, e shutdownAsked) {
 
 // final tells the arbiter of an essential companion's end.
 func (c *core) final(i *instance, s exitStatus) {
-	if !i.live.Essential || c.shutdown {
+	if !i.live.Essential {
 		return
 	}
 	code := s.shellCode()

@@ -96,6 +96,9 @@ func (l *laws) before(e event) {
 		}
 	case applyAsked:
 		l.applied[e.ID] = 0
+		for _, r := range e.Remembered {
+			l.mirror[key{r.Name, r.Instance}] = r
+		}
 	case processExited:
 		if _, again := l.ended[e.id]; !again {
 			l.ended[e.id] = l.w.now
@@ -132,6 +135,7 @@ func (l *laws) after(actions []action) {
 	l.recordsBeforeAnswers(actions)
 	l.mirrorIsTheTruth()
 	l.failuresAreCounted()
+	l.nobodyWaitsInVain()
 	for _, i := range l.w.core.instances {
 		l.deadlinesBelongToPhases(i)
 		l.noStateIsForEver(i)
@@ -145,8 +149,8 @@ func (l *laws) after(actions []action) {
 }
 
 // At most one attempt of an instance lives, members of its group included.
-// Caught: bringUp without "case i.lives()"; deadlines starting a backoff with a
-// leftover; attempts counted from 1 again after a removal.
+// Caught: attempts counted from 1 again after a removal; current without its look
+// at the attempt, so that an event of an earlier one counts.
 func (l *laws) startsAlone(a startProcess) {
 	for _, p := range l.w.procs {
 		if p.key == a.key && p.lives() {
@@ -163,15 +167,18 @@ func (l *laws) startsAlone(a startProcess) {
 	}
 }
 
-// After a shutdown nothing starts. A restart by itself waits for the formula's
-// delay.
-// Caught: ended without shutDown's change of thenStart; a backoff deadline
-// halved.
+// After a shutdown nothing starts, and an apply starts nothing that a user has
+// stopped. A restart by itself waits for the formula's delay.
+// Caught: shutDown that leaves thenStart; a backoff deadline halved; renew of
+// what is not wanted.
 func (l *laws) startsWhenItMay(a startProcess) {
 	if l.shut {
 		l.broken("%s starts after the shutdown", a.key)
 	}
 	was, known := l.was[a.key]
+	if _, apply := l.event.(applyAsked); apply && known && !was.wanted {
+		l.broken("a reload starts %s, which a user has stopped", a.key)
+	}
 	if !known || was.phase != backoff {
 		return
 	}
@@ -195,7 +202,7 @@ func formula(s config.Companion, n int) time.Duration {
 
 // An attempt gets its stop signal at most once: the group, or with stop_group
 // off the leader and then the members that outlive it.
-// Caught: stop without its "phase == stopping" case; endLeftover without
+// Caught: a stop of what is stopping that signals again; endLeftover without
 // "!i.signaled".
 func (l *laws) stopSignalOnce(a id, group bool) {
 	s := l.signals[a]
@@ -234,8 +241,7 @@ func (l *laws) window(a id) time.Duration {
 }
 
 // SIGKILL comes once, after the stop signal and its window, to the whole group.
-// Caught: stop's deadline set anew by a second stop (killsInTime); kill in
-// stop at once; kill without "i.killed".
+// Caught: kill together with the stop signal; kill without "i.killed".
 func (l *laws) killsAfterTheWindow(a id) {
 	s := l.signals[a]
 	switch {
@@ -250,8 +256,8 @@ func (l *laws) killsAfterTheWindow(a id) {
 }
 
 // Every stop ends: what is there at the end of its window is killed.
-// Caught: quick shutdown that leaves deadlines alone; leftoverDeadline cleared
-// by stop without being taken over.
+// Caught: a second stop that sets the deadline anew; a quick shutdown that leaves
+// deadlines alone.
 func (l *laws) killsInTime() {
 	for a, s := range l.signals {
 		if i := l.w.core.byKey[a.key]; i != nil && i.attempt == a.attempt && i.lives() && s.kills == 0 && !l.w.now.Before(s.killAt) {
@@ -261,7 +267,7 @@ func (l *laws) killsInTime() {
 }
 
 // What ends because somebody wanted it to is expected: info, else error.
-// Caught: asked left out of expected; recordExit with its levels swapped.
+// Caught: asked left out of expected; recordExit at warn.
 func (l *laws) levelsAreRight(r record) {
 	e, ok := l.event.(processExited)
 	if !ok || r.event != "companion.exited" {
@@ -277,8 +283,8 @@ func (l *laws) levelsAreRight(r record) {
 
 // Every request and every apply is answered exactly once, and a stop that is
 // answered as done has ended.
-// Caught: settle that keeps the waiter; resolve on entering STOPPING; apply that
-// forgets the pending one; an apply left out after a shutdown.
+// Caught: a stop answered when its leader had ended; apply that forgets the
+// pending one; an apply without an answer after a shutdown; remove without resolve.
 func (l *laws) answersOnce(m link.Message) {
 	switch {
 	case m.Done != nil:
@@ -303,6 +309,7 @@ func (l *laws) answersOnce(m link.Message) {
 
 // An answer comes after the records of what it answers for.
 // Caught: publish that appends at the end.
+// (The mirror is what the arbiter makes of it.)
 func (l *laws) recordsBeforeAnswers(actions []action) {
 	told := false
 	for _, a := range actions {
@@ -326,7 +333,8 @@ func (l *laws) recordsBeforeAnswers(actions []action) {
 }
 
 // What the arbiter was told is what is true, after every step.
-// Caught: enter, groupEnded, kill, bringDown, each without "changed".
+// Caught: enter, groupEnded, kill, bringDown and drop, each without "changed"; no
+// Removed for a remembered instance that is not configured any more.
 func (l *laws) mirrorIsTheTruth() {
 	if len(l.mirror) != len(l.w.core.instances) {
 		l.broken("the arbiter knows %d instances, there are %d", len(l.mirror), len(l.w.core.instances))
@@ -340,17 +348,22 @@ func (l *laws) mirrorIsTheTruth() {
 
 // Failures grow by one with each crash and fall to none when somebody acts, when
 // the spec changes, or with backoff_reset up.
-// Caught: ended that resets them, so that recycling does; exited without Failed.
+// Caught: ended that resets them, so that recycling does; exited that does not
+// count; begin of a start that keeps them.
 func (l *laws) failuresAreCounted() {
 	for _, i := range l.w.core.instances {
 		was, known := l.was[i.key]
 		now := i.failures.Failures
-		if !known || now == was.failures.Failures {
-			continue
-		}
 		e, died := l.event.(processExited)
+		crashed := died && e.id == was.id() && was.leader && was.phase != stopping && i.phase != exited
+		act, asked := l.event.(actAsked)
+		asked = asked && !l.shut && act.Name == i.name && (act.Instance == 0 || act.Instance == i.number)
 		switch {
-		case died && e.key == i.key:
+		case !known:
+		case asked && was.then != thenRemove && (act.Op == opRestart || act.Op == opStart && !was.up()) && now != 0:
+			l.broken("%s has %d failures after a %s", i.key, now, act.Op)
+		case now == was.failures.Failures && !crashed:
+		case crashed:
 			want := was.failures.Failures + 1
 			if was.pid != 0 && l.w.now.Sub(was.startedAt) >= was.spec.BackoffReset {
 				want = 1
@@ -366,6 +379,26 @@ func (l *laws) failuresAreCounted() {
 			}
 		case !slices.Contains([]reflect.Type{reflect.TypeFor[actAsked](), reflect.TypeFor[applyAsked]()}, reflect.TypeOf(l.event)):
 			l.broken("%s forgets its failures", i.key)
+		}
+	}
+}
+
+// Whoever waits is waiting for something that is on its way.
+// Caught: settle that keeps the waiter; a stop, and a shutdown, that does not
+// overrule who waits for a start.
+func (l *laws) nobodyWaitsInVain() {
+	for _, w := range l.w.core.waiters {
+		if len(w.pending) == 0 {
+			l.broken("request %d waits for nothing", w.act.ID)
+		}
+		for _, i := range w.pending {
+			ok := i.phase == stopping
+			if w.act.Op != opStop {
+				ok = i.phase == starting || i.phase == stopping && i.then == thenStart
+			}
+			if l.w.core.byKey[i.key] != i || !ok {
+				l.broken("request %d to %s waits for %s in %s", w.act.ID, w.act.Op, i.key, i.phase)
+			}
 		}
 	}
 }
@@ -389,8 +422,9 @@ func (l *laws) deadlinesBelongToPhases(i *instance) {
 
 // Something ends each state in which something lives or is to happen: an order,
 // a deadline, or a signal that cannot be ignored.
-// Caught: backoff entered without its deadline; stop without a deadline;
-// endLeftover without leftoverDeadline.
+// Caught: backoff entered without its deadline; stop without one, of its own or
+// taken over from the members; endLeftover without leftoverDeadline; bringUp that
+// forgets the members.
 func (l *laws) noStateIsForEver(i *instance) {
 	ok := true
 	switch i.phase {
@@ -425,7 +459,7 @@ func (l *laws) recycles() bool {
 }
 
 // Every change of phase is an arrow of the diagram.
-// Caught: exited into FATAL with STARTING; a stop of EXITED that enters STOPPED.
+// Caught: an exit that counts twice and leads from STOPPED to BACKOFF.
 func (l *laws) followsTheDiagram() {
 	for _, i := range l.w.core.instances {
 		was, known := l.was[i.key]
@@ -464,8 +498,7 @@ func (l *laws) finishesWhenNothingLives() {
 }
 
 // At the end nobody waits.
-// Caught: an apply at the shutdown left unanswered; overrule not called by
-// shutDown.
+// Caught: see answersOnce.
 func (l *laws) atTheEnd() {
 	for id, n := range l.answers {
 		if n != 1 {

@@ -28,8 +28,8 @@ func TestMembersThatOutliveACrashGetTheirSignalAtOnce(t *testing.T) {
 
 func TestMembersThatListenMakeNobodyWait(t *testing.T) {
 	r := newRig(t, specOf("a")).up("a").exitLeaving("a", crash)
-	r.pass(time.Second / 2).gone("a").is("a", backoff).orders()
-	r.passTo(time.Second / 2).is("a", starting).orders("start a#2")
+	r.pass(time.Second/2).gone("a").is("a", backoff).orders()
+	r.passTo(time.Second/2).is("a", starting).orders("start a#2")
 }
 
 func TestMembersAreWaitedForWithoutADelay(t *testing.T) {
@@ -117,7 +117,7 @@ func TestEndsWithoutARestartClearUpToo(t *testing.T) {
 			})
 			t.Run("shutdown", func(t *testing.T) {
 				r := leave().do(shutdownAsked{quick: true}).orders()
-				r.passTo(5 * time.Second).orders("SIGKILL to group "+fmt.Sprintf("a#%d", r.get("a").attempt))
+				r.passTo(5 * time.Second).orders("SIGKILL to group " + fmt.Sprintf("a#%d", r.get("a").attempt))
 				r.gone("a").is("a", stopped).orders("finish")
 			})
 		})

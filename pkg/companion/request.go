@@ -24,6 +24,9 @@ const (
 	codeUnknown  = "unknown_companion"
 )
 
+// wrongRemoved is why a companion that somebody waits for will not be up.
+const wrongRemoved = "removed from the configuration"
+
 // outcome is where an instance has come to, for those who wait for it.
 type outcome int
 
@@ -151,7 +154,7 @@ func (c *core) resolve(i *instance, o outcome) {
 		case o == outcomeStopped:
 			wrong = "stopped before it was up"
 		case o == outcomeRemoved:
-			wrong = "removed from the configuration"
+			wrong = wrongRemoved
 		default:
 			wrong = i.lastExit.Sentence()
 		}

@@ -219,6 +219,7 @@ func TestRemovalAnswersWhoWaits(t *testing.T) {
 	start, stop, restart, ordered := r.act(opStart, "a"), r.act(opStop, "b"), r.act(opRestart, "c"), r.act(opStart, "d")
 	r.apply()
 	r.answered(ordered, "conflict: cannot start d: removed from the configuration")
+	r.answered(start, "conflict: cannot start a: removed from the configuration").answered(stop, "")
 	r.exit("a", exitStatus{}).exit("b", exitStatus{}).exit("c", exitStatus{})
 	r.answered(start, "conflict: cannot start a: removed from the configuration").answered(stop, "done").answered(restart, "conflict: cannot restart c: removed from the configuration")
 }

@@ -112,7 +112,7 @@ func TestShutdownAnswersWhoWaits(t *testing.T) {
 }
 
 func TestRecyclingAfterMaxLifetimeAndItsJitter(t *testing.T) {
-	r := newRig(t, specOf("a", func(s *config.Companion) { s.MaxLifetime, s.MaxLifetimeJitter = time.Hour, 10 * time.Minute }))
+	r := newRig(t, specOf("a", func(s *config.Companion) { s.MaxLifetime, s.MaxLifetimeJitter = time.Hour, 10*time.Minute }))
 	r.up("a").pass(time.Hour + 5*time.Minute - 1).orders() // 0.5 of the jitter
 	r.pass(1).is("a", stopping).orders("SIGTERM to group a#1")
 	r.exit("a", exitStatus{}).orders("start a#2")

@@ -320,6 +320,8 @@ func (w *world) spec(name string) config.Companion {
 	s := specOf(name)
 	// Few variants, so that an apply often changes nothing.
 	switch pick("variant", 4) {
+	case 0:
+		s.MaxLifetime = 20 * time.Second // recycled before its failures are forgotten
 	case 1:
 		s.Autorestart, s.StopGroup = config.RestartOnFailure, false
 		s.OnReload.Restart = true
