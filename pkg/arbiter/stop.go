@@ -77,12 +77,12 @@ func (c *core) stopWorker(now time.Time, w *worker) {
 		c.drain(now, w, syscall.SIGQUIT, quickWindow, causeShutdown)
 		return
 	}
-	// Draining already: the signal of the quick stop is another one, and sent once.
-	if w.phase == draining {
+	if w.phase == draining || w.phase == aborting {
 		w.deadline = sooner(w.deadline, now.Add(quickWindow))
-		if w.leader {
-			c.do(signalWorker{w.id, syscall.SIGQUIT})
-		}
+	}
+	// Draining already: the signal of the quick stop is another one, and sent once.
+	if w.phase == draining && w.leader {
+		c.do(signalWorker{w.id, syscall.SIGQUIT})
 	}
 }
 
