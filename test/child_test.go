@@ -4,15 +4,20 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +36,10 @@ var roles = map[string]func(args []string) error{
 	"beat-once": childBeatOnce,  // READY=1 and one WATCHDOG=1, then silence, SIGABRT included
 	"ready-on":  childReadyOn,   // READY=1 when SIGUSR1 comes
 	"http":      childHTTP,      // serves the socket that was passed: /pid, /hold (until the drain begins)
+	"app":       childApp,       // FILE: what it says: "good" (as http), "exit CODE [SLOT]", "hang"
+	"counted":   childCounted,   // FILE: READY=1; "PID" in FILE for each SIGTERM, ends 300 ms after the first
+	"grow":      childGrow,      // FILE MIB: READY=1; takes that much memory if nobody has made FILE yet
+	"hook":      childHook,      // FILE [CODE]: a line of its GOFORK_ and FROM_ variables in FILE
 }
 
 func childMain(args []string) int {
@@ -188,6 +197,79 @@ func childHTTP([]string) error {
 	case <-ctx.Done():
 		return srv.Shutdown(context.Background())
 	}
+}
+
+// childApp boots as FILE says, which is how a test breaks and mends it. With a
+// slot, only that one and those above fail.
+func childApp(args []string) error {
+	data, err := os.ReadFile(args[0])
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	verdict := strings.Fields(string(data) + " good")
+	switch verdict[0] {
+	case "exit":
+		if slot := os.Getenv("GOFORK_WORKER_SLOT"); len(verdict) < 4 || slot >= verdict[2] {
+			return childExit(verdict[1:])
+		}
+	case "hang":
+		fmt.Println("hanging")
+		select {}
+	}
+	return childHTTP(nil)
+}
+
+func childCounted(args []string) error {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM)
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return err
+	}
+	var end <-chan time.Time
+	for {
+		select {
+		case <-signals:
+			if err := appendLine(args[0], "%d", os.Getpid()); err != nil {
+				return err
+			}
+			if end == nil {
+				timer := time.NewTimer(300 * time.Millisecond)
+				defer timer.Stop()
+				end = timer.C
+			}
+		case <-end:
+			return nil
+		}
+	}
+}
+
+func childGrow(args []string) error {
+	mib, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	var held []byte
+	if f, err := os.OpenFile(args[0], os.O_CREATE|os.O_EXCL, 0o644); err == nil {
+		f.Close()
+		held = make([]byte, mib<<20)
+		for i := 0; i < len(held); i += 1 << 10 {
+			held[i] = 1
+		}
+	}
+	err = childHTTP(nil)
+	runtime.KeepAlive(held)
+	return err
+}
+
+func childHook(args []string) error {
+	told := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return !strings.HasPrefix(kv, "GOFORK_") && !strings.HasPrefix(kv, "FROM_")
+	})
+	slices.Sort(told)
+	if err := appendLine(args[0], "%s", strings.Join(told, " ")); err != nil {
+		return err
+	}
+	return childExit(append(args[1:], "0"))
 }
 
 // appendLine adds a line to a file that several processes write.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,8 @@ type setup struct {
 	wrapper []string
 	foreign bool
 	user    *syscall.Credential
+	files   []*os.File
+	written map[string]string // below the server's directory
 }
 
 type option func(*setup)
@@ -73,6 +76,19 @@ func withDir(dir string) option { return func(s *setup) { s.dir = dir } }
 // asUser starts gofork as another user, without groups.
 func asUser(uid uint32) option {
 	return func(s *setup) { s.user = &syscall.Credential{Uid: uid, Gid: uid} }
+}
+
+// withFiles passes descriptors on, from 3.
+func withFiles(files ...*os.File) option { return func(s *setup) { s.files = files } }
+
+// withFile writes a file below the server's directory before it starts.
+func withFile(name, content string) option {
+	return func(s *setup) {
+		if s.written == nil {
+			s.written = map[string]string{}
+		}
+		s.written[name] = content
+	}
 }
 
 // withWrapper starts gofork by a program that becomes it.
@@ -101,6 +117,9 @@ func start(t testing.TB, config string, options ...option) *server {
 	s.file = filepath.Join(s.dir, "app.toml")
 	s.sock = filepath.Join(s.dir, "run", "app.sock")
 	writeFile(t, s.file, s.complete(config))
+	for name, content := range set.written {
+		writeFile(t, filepath.Join(s.dir, name), content)
+	}
 
 	argv := slices.Concat(set.wrapper, []string{binary(t), "serve", "-c", s.file}, set.args)
 	s.cmd = exec.Command(argv[0], argv[1:]...)
@@ -111,6 +130,8 @@ func start(t testing.TB, config string, options ...option) *server {
 	s.cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
 	s.cmd.Env = append(s.cmd.Env, set.env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: set.user} // no ^C of a terminal reaches it
+
+	s.cmd.ExtraFiles = set.files
 
 	// Pipes of our own instead of StdoutPipe: children inherit them, and Wait
 	// must answer for gofork alone.
@@ -383,6 +404,28 @@ func (s *server) parseStatus(out string) control.Status {
 	return st
 }
 
+// look is the status without a process for each look.
+func (s *server) look() control.Status {
+	s.t.Helper()
+	st, err := statusAt(s.sock)
+	if err != nil {
+		s.t.Fatalf("cannot read status: %v", err)
+	}
+	return st
+}
+
+// statusAt asks the gofork behind a control socket.
+func statusAt(socket string) (st control.Status, err error) {
+	a := getUnix(socket, "/v1/status")
+	if a.err != nil {
+		return st, a.err
+	}
+	if a.code != http.StatusOK {
+		return st, fmt.Errorf("status %d: %s", a.code, a.body)
+	}
+	return st, json.Unmarshal([]byte(a.body), &st)
+}
+
 // awaitStatus asks for the status, and again whenever gofork has logged
 // something, until it is as wanted. A gofork that cannot be reached yet is not.
 func (s *server) awaitStatus(what string, wanted func(control.Status) bool) control.Status {
@@ -393,12 +436,9 @@ func (s *server) awaitStatus(what string, wanted func(control.Status) bool) cont
 	defer again.Stop()
 	for {
 		logged := s.journal.next()
-		res := s.run("status", "--json")
-		var st control.Status
-		if res.code == 0 {
-			if st = s.parseStatus(res.stdout); wanted(st) {
-				return st
-			}
+		st, err := statusAt(s.sock)
+		if err == nil && wanted(st) {
+			return st
 		}
 		select {
 		case <-logged:
@@ -406,7 +446,7 @@ func (s *server) awaitStatus(what string, wanted func(control.Status) bool) cont
 		case <-s.exited:
 			s.t.Fatalf("gofork ended before %s", what)
 		case <-deadline.C:
-			s.t.Fatalf("not within %s: %s; the last answer is\n%s%s", patience, what, res.stdout, res.stderr)
+			s.t.Fatalf("not within %s: %s; the last answer is\n%+v, error %v", patience, what, st, err)
 		}
 	}
 }
@@ -448,14 +488,15 @@ func (s *server) everything() []process { return marked(s.id) }
 
 // cleanEnv is this process's environment without what gofork would read.
 func cleanEnv() []string {
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+	// A process with the race detector would sleep for a second at its end.
+	return append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		key, _, _ := strings.Cut(kv, "=")
 		switch key {
 		case "PORT", "WEB_CONCURRENCY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "XDG_RUNTIME_DIR", markEnv:
 			return true
 		}
 		return strings.HasPrefix(key, "GOFORK_") || strings.HasPrefix(key, "LISTEN_")
-	})
+	}), "GORACE=atexit_sleep_ms=0")
 }
 
 func testBinary(t testing.TB) string {
