@@ -162,6 +162,7 @@ type Companion struct {
 	LastExit      *Exit      `json:"last_exit"`
 	NextRetryAt   *time.Time `json:"next_retry_at"`
 	Description   string     `json:"description"`
+	Essential     bool       `json:"essential,omitempty"` // gofork stops when it ends for good
 }
 
 // ID returns how people name the instance: NAME for the first, NAME:2 for the second.
