@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // jsonFlag adds --json.
@@ -35,8 +36,18 @@ func terminal(w io.Writer) bool {
 	if !ok {
 		return false
 	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	// A character device is not enough: /dev/null is one, and the standard input
+	// of every service.
+	is := false
+	err = conn.Control(func(fd uintptr) {
+		_, termErr := unix.IoctlGetTermios(int(fd), getTermios)
+		is = termErr == nil
+	})
+	return err == nil && is
 }
 
 // paint is how a piece of text is coloured; plain text stays as it is.
