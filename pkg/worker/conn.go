@@ -44,6 +44,8 @@ type conn struct {
 	first  bool // no byte was read yet; belongs to the reader
 	alpn   bool // TLS was asked for its protocol; belongs to the server's goroutine
 	closed sync.Once
+
+	recorder recorder // of the HTTP/1 request that runs; belongs to the server's goroutine
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -174,7 +176,7 @@ func hasBytes(c net.Conn) bool {
 
 // connTable knows every open connection, hijacked ones included.
 type connTable struct {
-	draining atomic.Bool   // read by every request
+	draining chan struct{} // closed when the drain begins
 	empty    chan struct{} // capacity 1: sent to when the last connection leaves
 
 	mu    sync.Mutex
@@ -182,7 +184,16 @@ type connTable struct {
 }
 
 func newConnTable() *connTable {
-	return &connTable{empty: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
+	return &connTable{draining: make(chan struct{}), empty: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
+}
+
+func (t *connTable) isDraining() bool {
+	select {
+	case <-t.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 func (t *connTable) add(nc net.Conn, policy *proxyPolicy) *conn {
@@ -191,7 +202,7 @@ func (t *connTable) add(nc net.Conn, policy *proxyPolicy) *conn {
 	if policy != nil {
 		c.proxy = policy.expect(nc.RemoteAddr())
 	}
-	if t.draining.Load() {
+	if t.isDraining() {
 		c.since.Store(time.Now().UnixNano())
 	}
 	t.mu.Lock()
@@ -232,15 +243,11 @@ func (t *connTable) list() []*conn {
 
 // follow is the server's ConnState hook, called for every request.
 func (t *connTable) follow(nc net.Conn, state http.ConnState) {
-	c, ok := nc.(*conn)
-	if !ok {
-		tc, ok := nc.(*tls.Conn)
-		if !ok {
-			return
-		}
-		if c, ok = tc.NetConn().(*conn); !ok {
-			return
-		}
+	c := unwrap(nc)
+	if c == nil {
+		return
+	}
+	if tc, ok := nc.(*tls.Conn); ok {
 		switch state {
 		case http.StateNew:
 			c.outer = tc
@@ -258,7 +265,7 @@ func (t *connTable) follow(nc net.Conn, state http.ConnState) {
 	case http.StateIdle:
 		// A drain that begins between these lines finds "before the drain" and
 		// counts from its own start, which is now.
-		if t.draining.Load() {
+		if t.isDraining() {
 			c.since.Store(time.Now().UnixNano())
 		}
 		c.state.Store(waiting)

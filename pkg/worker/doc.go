@@ -21,8 +21,9 @@
 //  1. Connections that wait in the kernel's queue are accepted, then this
 //     process's descriptor of the socket is closed. It is never shut down:
 //     shutdown(2) would end the socket for the workers that share it.
-//  2. Every answer says "Connection: close"; HTTP/2 connections get GOAWAY. A
-//     client learns from an answer, never from a broken connection.
+//  2. Every answer that begins from now on says "Connection: close", no matter
+//     when its request came; HTTP/2 connections get GOAWAY. A client learns from
+//     an answer, never from a broken connection. A handler learns from [Draining].
 //  3. A connection that waits for a request is closed when it has waited for
 //     the drain delay: counted from the stop signal, or from its last answer if
 //     that came later and did not yet say that the connection closes.
@@ -36,7 +37,8 @@
 //   - The drain looks into the socket a last time before it closes a waiting
 //     connection. What is left is the time that a request needs on the wire;
 //     HTTP/1.1 has no answer to that but a drain delay above the clients' pauses.
-//   - Nothing stands between the server and the handler that is not configured:
-//     without an access record and a request timeout a handler gets the
-//     ResponseWriter of net/http itself, and no request allocates here.
+//   - What is not configured costs a comparison: without an access record and a
+//     request timeout no HTTP/1 request allocates here. The one ResponseWriter
+//     between the server's and the handler's, which the drain needs, is a part
+//     of the connection.
 package worker

@@ -16,7 +16,7 @@ const (
 func (p *process) drain() int {
 	start := time.Now()
 	table := p.server.table
-	table.draining.Store(true)
+	close(table.draining)
 	p.notify("STOPPING=1")
 	p.log.Debug("worker draining", "connections", table.len())
 	p.server.release()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -17,32 +18,56 @@ import (
 	"time"
 )
 
-// strictClient posts over keep-alive connections and never retries: a
+// strictClient sends requests over keep-alive connections and never retries: a
 // connection that breaks is a failed request.
 type strictClient struct {
 	addr string
+	tls  *tls.Config // nil: plain
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-func (c *strictClient) post(body string) error {
+func (c *strictClient) post(body string) error { return c.echo(body, "") }
+
+// echo sends a body in two parts. The second follows when the answer has begun,
+// if it is not empty.
+func (c *strictClient) echo(first, second string) error {
+	request := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(first)+len(second), first)
+	return c.do(request, second, first+second)
+}
+
+// sleep is a request that runs for d.
+func (c *strictClient) sleep(d time.Duration) error {
+	return c.do(fmt.Sprintf("GET /sleep?d=%s HTTP/1.1\r\nHost: x\r\n\r\n", d), "", "")
+}
+
+// do sends a request, then rest when the answer has begun. An empty want is any body.
+func (c *strictClient) do(request, rest, want string) error {
 	if c.conn == nil {
 		conn, err := net.Dial("tcp", c.addr)
 		if err != nil {
 			return err
 		}
+		if c.tls != nil {
+			conn = tls.Client(conn, c.tls)
+		}
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
-	if _, err := fmt.Fprintf(c.conn, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+	if _, err := io.WriteString(c.conn, request); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
+	if rest != "" {
+		if _, err := io.WriteString(c.conn, rest); err != nil {
+			return fmt.Errorf("write the rest: %w", err)
+		}
+	}
 	got, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 || string(got) != body {
-		return fmt.Errorf("answer %d %q: %v", resp.StatusCode, got, err)
+	if err != nil || resp.StatusCode != 200 || want != "" && string(got) != want {
+		return fmt.Errorf("answer %d %.100q: %v", resp.StatusCode, got, err)
 	}
 	if resp.Close {
 		c.close()
@@ -57,42 +82,66 @@ func (c *strictClient) close() {
 	}
 }
 
-func TestRollingReplacementLosesNoKeepAlivePost(t *testing.T) {
-	const clients, posts = 16, 20_000
-	l := listen(t)
-	spec := testSpec()
-	worker := startWorker(t, spec, Hello, Options{}, share(t, l))
-
-	var done, failed, left atomic.Int64
-	left.Store(posts)
-	var load sync.WaitGroup
-	for range clients {
-		load.Go(func() {
-			c := &strictClient{addr: l.Addr().String()}
-			defer c.close()
-			for left.Add(-1) >= 0 {
-				if err := c.post("body"); err != nil {
-					failed.Add(1)
-					t.Error(err)
-					c.close()
-				}
-				done.Add(1)
+// Quick requests, requests that run when a drain begins, and answers that have
+// promised to keep the connection when it does.
+func TestRollingReplacementLosesNoKeepAliveRequest(t *testing.T) {
+	const clients = 16
+	cert, key, pool := certificate(t)
+	for name, c := range map[string]struct {
+		requests int64
+		tls      *tls.Config
+	}{
+		"plain": {20_000, nil},
+		"TLS":   {6_000, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, spec := listen(t), testSpec()
+			if c.tls != nil {
+				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
+			worker := startWorker(t, spec, Hello, Options{}, share(t, l))
+			var done, failed, left atomic.Int64
+			left.Store(c.requests)
+			half := strings.Repeat("half", 4000) // more than the server buffers
+			var load sync.WaitGroup
+			for range clients {
+				load.Go(func() {
+					client := &strictClient{addr: l.Addr().String(), tls: c.tls}
+					defer client.close()
+					for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+						var err error
+						switch n % 8 {
+						case 0:
+							err = client.sleep(2 * time.Millisecond)
+						case 1:
+							err = client.echo(half, half)
+						default:
+							err = client.post("body")
+						}
+						if err != nil {
+							failed.Add(1)
+							t.Errorf("request %d: %v", n, err)
+							client.close()
+						}
+						done.Add(1)
+					}
+				})
+			}
+			rounds := 0
+			for left.Load() > 0 {
+				next := startWorker(t, spec, Hello, Options{}, share(t, l))
+				worker.stop()
+				worker.wantExit(t, 0)
+				worker = next
+				rounds++
+			}
+			load.Wait()
+			if done.Load() != c.requests || failed.Load() != 0 || rounds < 2 {
+				t.Fatalf("%d of %d requests done, %d failed, %d replacements", done.Load(), c.requests, failed.Load(), rounds)
+			}
+			t.Logf("%d requests over %d replacements", c.requests, rounds)
 		})
 	}
-	rounds := 0
-	for left.Load() > 0 {
-		next := startWorker(t, spec, Hello, Options{}, share(t, l))
-		worker.stop()
-		worker.wantExit(t, 0)
-		worker = next
-		rounds++
-	}
-	load.Wait()
-	if done.Load() != posts || failed.Load() != 0 || rounds < 2 {
-		t.Fatalf("%d of %d posts done, %d failed, %d rounds", done.Load(), posts, failed.Load(), rounds)
-	}
-	t.Logf("%d posts over %d replacements", posts, rounds)
 }
 
 func TestDrainAcceptsWhatTheKernelHasQueued(t *testing.T) {

@@ -89,6 +89,7 @@ func (s *server) configure(h config.HTTP, errorLog *log.Logger) error {
 		IdleTimeout:       h.IdleTimeout,
 		MaxHeaderBytes:    int(min(h.MaxHeader, math.MaxInt32)),
 		ConnState:         s.table.follow,
+		ConnContext:       withConn,
 		ErrorLog:          errorLog,
 		Protocols:         new(http.Protocols),
 	}

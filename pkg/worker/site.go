@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -55,10 +54,8 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.maxRequests > 0 && s.requests.Add(1) == s.maxRequests {
 		s.recycle <- struct{}{} // capacity 1, sent to once
 	}
-	if s.table.draining.Load() && r.Header["Upgrade"] == nil {
-		// HTTP/2 turns this into GOAWAY. A protocol switch owns the header.
-		w.Header().Set("Connection", "close")
-	}
+	rec := s.table.record(w, r)
+	defer rec.end()
 	r = s.forwarding.apply(r)
 	handler := s.handler
 	if s.maxBody > 0 && r.Body != http.NoBody {
@@ -68,11 +65,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// With the server's own w: it closes the connection when the limit is hit.
 		r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
 	}
-	if s.access == nil && s.timeout == 0 && r.ProtoMajor == 1 {
-		s.serveBare(w, r, handler)
-		return
-	}
-	s.serveRecorded(w, r, handler)
+	s.serve(rec, r, handler)
 }
 
 func refuseBody(w http.ResponseWriter, _ *http.Request) {
@@ -86,29 +79,17 @@ func bodyTooLarge(err error) bool {
 	return errors.As(err, &tooLarge)
 }
 
-func (s *site) serveBare(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.panicked(w, r, v, headerUnsent(w))
-		}
-	}()
-	handler.ServeHTTP(w, r)
-}
-
-// serveRecorded is for whoever must know what was answered: the access record,
-// the request timeout, and HTTP/2, where headerUnsent has nothing to ask.
-func (s *site) serveRecorded(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	rec := &recorder{ResponseWriter: w, draining: &s.table.draining, http1: r.ProtoMajor == 1}
+func (s *site) serve(rec *recorder, r *http.Request, handler http.Handler) {
 	if s.access != nil {
 		start := time.Now()
 		id := requestID(r)
-		w.Header().Set(requestIDHeader, id)
+		rec.Header().Set(requestIDHeader, id)
 		defer func() { s.access.record(r, rec, id, start) }()
 	}
 	defer func() {
 		if v := recover(); v != nil {
 			rec.aborted = true
-			s.panicked(rec, r, v, !rec.sent())
+			s.panicked(rec, r, v)
 			rec.aborted = false
 		}
 	}()
@@ -124,18 +105,18 @@ func (s *site) serveRecorded(w http.ResponseWriter, r *http.Request, handler htt
 
 // panicked answers 500 if nothing was sent yet, else it breaks the connection,
 // so that the client does not take half an answer for a whole one.
-func (s *site) panicked(w http.ResponseWriter, r *http.Request, v any, unsent bool) {
+func (s *site) panicked(rec *recorder, r *http.Request, v any) {
 	if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares the value too
 		panic(v)
 	}
 	s.log.Error("panic in a request", "event", "request.panic", "panic", fmt.Sprint(v),
 		"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "stack", string(debug.Stack()))
-	if !unsent {
+	if rec.sent() {
 		panic(http.ErrAbortHandler)
 	}
-	clearContent(w.Header())
-	w.Header().Set("Connection", "close")
-	http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	clearContent(rec.Header())
+	rec.Header().Set("Connection", "close")
+	http.Error(rec, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 }
 
 // clearContent removes what a handler said about an answer that another one
@@ -145,19 +126,3 @@ func clearContent(h http.Header) {
 		h.Del(k)
 	}
 }
-
-// headerUnsent asks the HTTP/1 server's own ResponseWriter whether the header
-// was sent. It has no method for that, but a body limit that is hit announces
-// "Connection: close" in the header if and only if that still has an effect
-// (http.MaxBytesReader). The connection is to be closed after a panic anyway.
-// Should a later Go do otherwise, the answer is "sent", and the connection breaks.
-func headerUnsent(w http.ResponseWriter) bool {
-	w.Header().Del("Connection")
-	body := http.MaxBytesReader(w, readCloser{strings.NewReader("x")}, 0)
-	_, _ = body.Read(make([]byte, 1))
-	return w.Header().Get("Connection") == "close"
-}
-
-type readCloser struct{ *strings.Reader }
-
-func (readCloser) Close() error { return nil }

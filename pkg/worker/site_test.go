@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -335,39 +337,164 @@ func TestAccessCombined(t *testing.T) {
 	}
 }
 
-func TestRunningRequestIsAnsweredWithCloseWhenRecorded(t *testing.T) {
-	spec, l := testSpec(), listen(t)
-	spec.Access, spec.DrainDelay = "record", time.Hour
-	entered, proceed := make(chan struct{}), make(chan struct{})
-	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		close(entered)
-		<-proceed
-	})), Options{}, l)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+// The ways in which an answer begins, each of them after the drain has.
+func TestRunningRequestIsAnsweredWithClose(t *testing.T) {
+	answers := map[string]func(http.ResponseWriter){
+		"silent":      func(http.ResponseWriter) {},
+		"Write":       func(w http.ResponseWriter) { w.Write([]byte("x")) },
+		"WriteString": func(w http.ResponseWriter) { io.WriteString(w, "x") },
+		"WriteHeader": func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"Flush":       func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"ReadFrom":    func(w http.ResponseWriter) { io.Copy(w, io.LimitReader(strings.NewReader("x"), 1)) },
+		"early hints": func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints); io.WriteString(w, "x") },
+		"panic":       func(http.ResponseWriter) { panic("before the answer") },
 	}
-	defer c.Close()
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	<-entered
-	w.stop()
-	w.await(t, "STOPPING=1")
-	close(proceed)
-	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || !resp.Close {
-		t.Fatal(resp, err)
+	for mode, set := range modes {
+		for name, answer := range answers {
+			t.Run(mode+" "+name, func(t *testing.T) {
+				spec, l := testSpec(), listen(t)
+				spec.DrainDelay = time.Hour
+				set(&spec)
+				entered, proceed := make(chan struct{}), make(chan struct{})
+				w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					close(entered)
+					<-proceed
+					answer(w)
+				})), Options{}, l)
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				<-entered
+				w.stop()
+				w.await(t, "STOPPING=1")
+				close(proceed)
+				r := bufio.NewReader(c)
+				resp, err := http.ReadResponse(r, nil)
+				for err == nil && resp.StatusCode < 200 {
+					resp, err = http.ReadResponse(r, nil)
+				}
+				if err != nil || !resp.Close {
+					t.Fatal(resp, err)
+				}
+				w.wantExit(t, 0)
+			})
+		}
 	}
-	w.wantExit(t, 0)
 }
 
-func TestBarePathAllocatesNothing(t *testing.T) {
-	spec := testSpec()
-	s, err := newSite(spec, Options{}, nil, newConnTable(), nil)
+func TestHandlerCanAnswerForAReaderThatFailsAtOnce(t *testing.T) {
+	for mode, set := range modes {
+		t.Run(mode, func(t *testing.T) {
+			spec, l := testSpec(), listen(t)
+			set(&spec)
+			startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if _, err := io.Copy(w, iotest.ErrReader(errors.New("no disk"))); err != nil {
+					http.Error(w, "failed", http.StatusInsufficientStorage)
+				}
+			})), Options{}, l)
+			resp, err := httpClient(t).Get("http://" + l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusInsufficientStorage || string(body) != "failed\n" {
+				t.Errorf("%s %q %v", resp.Status, body, err)
+			}
+		})
+	}
+}
+
+// sink stands for the server's ResponseWriter.
+type sink struct {
+	http.ResponseWriter
+	from []io.Reader
+	text string
+}
+
+func (s *sink) Header() http.Header               { return nil }
+func (s *sink) WriteHeader(int)                   {}
+func (s *sink) Write(p []byte) (int, error)       { s.text += string(p); return len(p), nil }
+func (s *sink) WriteString(t string) (int, error) { s.text += t; return len(t), nil }
+func (s *sink) ReadFrom(r io.Reader) (int64, error) {
+	s.from = append(s.from, r)
+	return io.Copy(struct{ io.Writer }{s}, r)
+}
+
+// The kernel can only send a file when the connection is given the file itself.
+func TestFileReachesTheServerAsItIs(t *testing.T) {
+	file, err := os.Open("site_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", new(bytes.Buffer))
+	defer file.Close()
+	want, err := os.ReadFile("site_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, status := range map[string]int{"begun": http.StatusOK, "not begun": 0} {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		s := new(sink)
+		rec := &recorder{ResponseWriter: s, table: newConnTable(), status: status}
+		body := &io.LimitedReader{R: file, N: int64(len(want))}
+		if n, err := rec.ReadFrom(body); n != int64(len(want)) || err != nil || s.text != string(want) || rec.bytes != n {
+			t.Errorf("%s: %d of %d bytes, %d counted: %v", name, n, len(want), rec.bytes, err)
+		}
+		if len(s.from) != 1 || s.from[0] != io.Reader(body) {
+			t.Errorf("%s: the server got %v", name, s.from)
+		}
+	}
+}
+
+func TestWriteAfterTheRequestFailsWithoutHarm(t *testing.T) {
+	spec, l := testSpec(), listen(t)
+	writers := make(chan http.ResponseWriter, 1)
+	first := true
+	startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if first {
+			first = false
+			writers <- w
+		}
+		io.WriteString(w, "x")
+	})), Options{}, l)
+	c := httpClient(t)
+	for range 2 {
+		resp, err := c.Get("http://" + l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != "x" || err != nil {
+			t.Errorf("%q %v", body, err)
+		}
+	}
+	w := <-writers
+	w.Header().Set("X-Late", "1")
+	w.WriteHeader(http.StatusTeapot)
+	if _, err := io.WriteString(w, "late"); !errors.Is(err, errEnded) {
+		t.Errorf("late write: %v", err)
+	}
+}
+
+func TestSiteAllocatesNothing(t *testing.T) {
+	s, err := newSite(testSpec(), Options{}, nil, newConnTable(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "x")
+	})
+	c := &conn{table: s.table}
+	r := httptest.NewRequest("GET", "/", new(bytes.Buffer)).WithContext(withConn(t.Context(), c))
 	r.Header.Set("User-Agent", "x")
+	w := httptest.NewRecorder()
+	w.Body = nil
 	if n := testing.AllocsPerRun(100, func() { s.ServeHTTP(w, r) }); n != 0 {
 		t.Errorf("%v allocations a request", n)
 	}

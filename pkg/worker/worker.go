@@ -99,7 +99,8 @@ func Run(ctx context.Context, spec Spec, factory Factory, opts Options) int {
 		opts.Notify = notifier(os.Getenv("NOTIFY_SOCKET"))
 	}
 
-	listeners, err := opts.Listeners, error(nil)
+	var err error
+	listeners := opts.Listeners
 	if listeners == nil {
 		if listeners, err = inheritedListeners(); err != nil {
 			log.Error("worker failed to boot", "error", err)
