@@ -35,7 +35,7 @@ var roles = map[string]func(args []string) error{
 	"record":    childRecord,    // FILE: writes the names of signals into FILE and goes on
 	"beat-once": childBeatOnce,  // READY=1 and one WATCHDOG=1, then silence, SIGABRT included
 	"ready-on":  childReadyOn,   // READY=1 when SIGUSR1 comes
-	"http":      childHTTP,      // serves the socket that was passed: /pid, /hold (until the drain begins)
+	"http":      childHTTP,      // serves the sockets that were passed: /pid, /hold (until the drain begins)
 	"app":       childApp,       // FILE: what it says: "good" (as http), "exit CODE [SLOT]", "hang"
 	"counted":   childCounted,   // FILE: READY=1; "PID" in FILE for each SIGTERM, ends 300 ms after the first
 	"grow":      childGrow,      // FILE MIB: READY=1; takes that much memory if nobody has made FILE yet
@@ -174,7 +174,7 @@ func childHTTP([]string) error {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return fmt.Errorf("LISTEN_PID is %q in process %d", os.Getenv("LISTEN_PID"), os.Getpid())
 	}
-	listener, err := net.FileListener(os.NewFile(3, "listener"))
+	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil {
 		return err
 	}
@@ -186,8 +186,17 @@ func childHTTP([]string) error {
 		fmt.Fprint(w, "held")
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(listener) }()
+	served := make(chan error, count)
+	for fd := 3; fd < 3+count; fd++ {
+		listener, err := net.FileListener(os.NewFile(uintptr(fd), "listener"))
+		if err != nil {
+			return err
+		}
+		if u, ok := listener.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(false) // the path is gofork's
+		}
+		go func() { served <- srv.Serve(listener) }()
+	}
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return err
 	}
