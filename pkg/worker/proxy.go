@@ -49,7 +49,7 @@ func Proxy(c Context) (http.Handler, error) {
 	return &httputil.ReverseProxy{
 		Rewrite:      rewrite,
 		Transport:    up,
-		ErrorLog:     slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:     newErrorLog(c.Logger, "http proxy"),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { proxyFailed(w, r, err, c.Logger) },
 	}, nil
 }

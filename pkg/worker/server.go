@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"log/slog"
 	"maps"
 	"math"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -60,7 +58,7 @@ func newServer(spec Spec, opts Options, listeners []net.Listener) (*server, erro
 	if s.site, err = newSite(spec, opts, trusted, s.table, s.recycle); err != nil {
 		return nil, err
 	}
-	if err := s.configure(h, slog.NewLogLogger(serverLog{opts.Logger.Handler()}, slog.LevelWarn)); err != nil {
+	if err := s.configure(h, newErrorLog(opts.Logger, "http server")); err != nil {
 		return nil, err
 	}
 	var proxy *proxyPolicy
@@ -185,17 +183,3 @@ type noListener struct{}
 func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (noListener) Close() error              { return nil }
 func (noListener) Addr() net.Addr            { return &net.UnixAddr{} }
-
-// serverLog lowers what any stranger can cause on a TLS port, such as a health
-// check that only connects, to debug.
-type serverLog struct{ slog.Handler }
-
-func (h serverLog) Handle(ctx context.Context, r slog.Record) error {
-	if strings.Contains(r.Message, "TLS handshake error") {
-		r.Level = slog.LevelDebug
-		if !h.Enabled(ctx, r.Level) {
-			return nil
-		}
-	}
-	return h.Handler.Handle(ctx, r)
-}
