@@ -210,7 +210,9 @@ func (c *core) fill(now time.Time) {
 // startWorker begins the slot's next attempt, when its turn comes: many at once
 // would keep each other, and those who serve, from the CPUs.
 func (c *core) startWorker(now time.Time, s *slot, successor bool) {
-	s.retryAt = time.Time{}
+	if !successor { // else the slot's own next attempt comes all the same
+		s.retryAt = time.Time{}
+	}
 	s.startOn = successor
 	if s.startAt = c.pace.next(now); !s.startAt.IsZero() {
 		return

@@ -86,10 +86,11 @@ func (c *core) recycleMore(now time.Time) {
 	}
 }
 
-// draining says whether a recycled worker of the slot is still on its way out.
+// draining says whether a worker of the slot is still on its way out, whatever for:
+// nobody is replaced before the pool has its size again.
 func (c *core) draining(s *slot) bool {
 	for _, w := range s.workers {
-		if w.leader && w.phase == draining && w.cause == causeRecycled {
+		if w.leader && w.asked {
 			return true
 		}
 	}

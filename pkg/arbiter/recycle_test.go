@@ -123,7 +123,7 @@ func TestASuccessorThatAsksToBeRecycledIsOnceItServes(t *testing.T) {
 	r := serving(t, configOf(2))
 	r.reload(configOf(2))
 	r.ready("1.2").wants("1.2").orders() // it serves already, and asks once
-	r.ready("2.2").orders("SIGTERM 1.1", "SIGTERM 2.1", "start 1.3 generation 2")
+	r.ready("2.2").orders("SIGTERM 1.1", "SIGTERM 2.1").drained().orders("start 1.3 generation 2")
 }
 
 func TestNobodyIsRecycledDuringAStop(t *testing.T) {
