@@ -36,6 +36,7 @@ var roles = map[string]func(args []string) error{
 	"beat-once": childBeatOnce,  // READY=1 and one WATCHDOG=1, then silence, SIGABRT included
 	"ready-on":  childReadyOn,   // READY=1 when SIGUSR1 comes
 	"http":      childHTTP,      // serves the sockets that were passed: /pid, /hold (until the drain begins)
+	"usr1":      childUSR1,      // FILE: READY=1; a line in FILE for each SIGUSR1
 	"app":       childApp,       // FILE: what it says: "good" (as http), "exit CODE [SLOT]", "hang"
 	"counted":   childCounted,   // FILE: READY=1; "PID" in FILE for each SIGTERM, ends 300 ms after the first
 	"grow":      childGrow,      // FILE MIB: READY=1; takes that much memory if nobody has made FILE yet
@@ -226,6 +227,20 @@ func childApp(args []string) error {
 		select {}
 	}
 	return childHTTP(nil)
+}
+
+func childUSR1(args []string) error {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGUSR1)
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return err
+	}
+	for range signals {
+		if err := appendLine(args[0], "%d", os.Getpid()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func childCounted(args []string) error {

@@ -118,7 +118,11 @@ func start(t testing.TB, config string, options ...option) *server {
 	s.sock = filepath.Join(s.dir, "run", "app.sock")
 	writeFile(t, s.file, s.complete(config))
 	for name, content := range set.written {
-		writeFile(t, filepath.Join(s.dir, name), content)
+		path := filepath.Join(s.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, path, content)
 	}
 
 	argv := slices.Concat(set.wrapper, []string{binary(t), "serve", "-c", s.file}, set.args)
