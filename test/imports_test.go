@@ -41,6 +41,7 @@ var edges = map[string]map[string]string{
 		"pkg/worker":    "the handler worker process, and the compiled-in handlers",
 		"pkg/control":   "the client commands",
 		"pkg/config":    "check, config, init, and where the socket is",
+		"pkg/importer":  "gofork import",
 		"pkg/handoff":   "gofork notify; the sockets that serve was given",
 		"pkg/launch":    "which role this process was started in",
 		"pkg/link":      "the manager process takes up its end of the line",
@@ -49,6 +50,8 @@ var edges = map[string]map[string]string{
 	},
 
 	"pkg/arbiter": {
+		"pkg/metrics": "what monitoring sees of it",
+		"pkg/tally":   "counts of requests that outlive the worker",
 		"pkg/config":  "what to run",
 		"pkg/control": "answers requests",
 		"pkg/handoff": "sockets and the notify socket for workers",
@@ -70,12 +73,16 @@ var edges = map[string]map[string]string{
 	},
 
 	"pkg/worker": {
+		"pkg/tally":   "counts requests where the arbiter can read them",
 		"pkg/config":  "limits and timeouts of the HTTP server",
 		"pkg/handoff": "takes over the sockets, sends readiness and heartbeat",
 	},
 	"pkg/control": {
 		"pkg/config":  "socket, mode and who may ask",
 		"pkg/handoff": "a control socket that outlives the process that opened it",
+	},
+	"pkg/importer": {
+		"pkg/config": "values and signals as a file has them",
 	},
 	"pkg/link": {
 		"pkg/config":  "apply carries specs",
@@ -86,6 +93,9 @@ var edges = map[string]map[string]string{
 		"pkg/handoff": "the environment a child is handed",
 		"pkg/output":  "where its output goes",
 		"pkg/proc":    "to a process to start",
+	},
+	"pkg/metrics": {
+		"pkg/control": "the status and the events that it makes numbers of",
 	},
 	"pkg/proc": {
 		"pkg/handoff/shim": "puts the child's own pid into LISTEN_PID, which only the child can know",

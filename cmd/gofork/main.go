@@ -13,8 +13,9 @@ var version string
 
 func main() {
 	cli.App{
-		Version:    version,
-		Handlers:   worker.Stock(),
-		Companions: map[string]companion.Func{"ticker": companion.Ticker},
+		Version:        version,
+		Handlers:       worker.Stock(),
+		HandlerOptions: worker.ValidateOptions,
+		Companions:     map[string]companion.Func{"ticker": companion.Ticker},
 	}.Main()
 }

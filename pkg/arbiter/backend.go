@@ -100,6 +100,23 @@ func (b *backend) Reopen(ctx context.Context) error {
 	}
 }
 
+// Config implements control.Backend. A configuration is never changed, so it is
+// written as a file outside the loop.
+func (b *backend) Config(ctx context.Context) (any, error) {
+	answer := make(chan *config.Config, 1)
+	if err := b.put(ctx, request{run: func(l *loop) { answer <- l.core.config }}); err != nil {
+		return nil, err
+	}
+	select {
+	case c := <-answer:
+		return c.Effective(), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-b.ended:
+		return nil, errEnded
+	}
+}
+
 // answerOf reads a reply that may be a refusal.
 func answerOf[T any](v any, err error) (T, error) {
 	var none T

@@ -27,6 +27,11 @@ type App struct {
 	Version    string // default: the main module's, as the Go toolchain recorded it
 	Handlers   map[string]worker.Factory
 	Companions map[string]companion.Func
+
+	// HandlerOptions says what is wrong with worker.options for a handler, so that
+	// "check" finds it and no worker is started with them. For the stock handlers
+	// it is worker.ValidateOptions; nil accepts everything.
+	HandlerOptions func(handler string, options map[string]any) error
 }
 
 // Stdio is what a command reads and writes. Colours are used when Out is a terminal.
@@ -78,7 +83,7 @@ func (a App) version() string {
 
 // known are the names that a configuration may use with this binary.
 func (a App) known() config.Known {
-	var k config.Known
+	k := config.Known{HandlerOptions: a.HandlerOptions}
 	for name := range a.Handlers {
 		k.Handlers = append(k.Handlers, name)
 	}
@@ -143,7 +148,7 @@ func (r *run) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupServe, r.serveCommand(), r.checkCommand(), r.configCommand(), r.versionCommand())
+	add(groupServe, r.serveCommand(), r.checkCommand(), r.initCommand(), r.configCommand(), r.importCommand(), r.versionCommand())
 	add(groupObserve, r.statusCommand(), r.eventsCommand(), r.logsCommand())
 	add(groupAct, r.companionCommand(), r.reloadCommand(), r.scaleCommand(), r.reopenCommand(),
 		r.stopCommand(), r.upgradeCommand(), r.notifyCommand())

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,14 +19,15 @@ import (
 
 // finding is what check has to say of a file.
 type finding struct {
-	OK         bool             `json:"ok"`
-	Problems   []config.Problem `json:"problems"`
-	Warnings   []string         `json:"warnings"`
-	Workers    int              `json:"workers"`
-	StopBudget float64          `json:"stop_budget_seconds"`
-	Cause      string           `json:"stop_budget_cause"`
-	Companions []foundCompanion `json:"companions"`
-	Platform   *platformSetting `json:"platform,omitempty"`
+	OK             bool             `json:"ok"`
+	Problems       []config.Problem `json:"problems"`
+	Warnings       []string         `json:"warnings"`
+	Workers        int              `json:"workers"`
+	StopBudget     float64          `json:"stop_budget_seconds"`
+	Cause          string           `json:"stop_budget_cause"`
+	CauseCompanion string           `json:"stop_budget_companion"` // "" when no companion causes it
+	Companions     []foundCompanion `json:"companions"`
+	Platform       *platformSetting `json:"platform,omitempty"`
 }
 
 type foundCompanion struct {
@@ -56,9 +58,10 @@ func (r *run) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check a configuration, start nothing",
 		Long: "Check reports every error of a file at once and exits 2 when there is one.\n" +
-			"Warnings do not change the exit code.",
+			"Warnings do not change the exit code: they are about this machine, such as a program\nthat is not there or an address that another program listens on.",
 		Example: r.examples(
 			"check -c app.toml",
+			"check -c app.toml --json | jq .warnings",
 			"check -c app.toml --platform kubernetes   # with the grace period to set there",
 		),
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -73,8 +76,8 @@ func (r *run) checkCommand() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(*cobra.Command, []string) error {
-			f, err := r.check(platform)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := r.check(cmd.Context(), platform)
 			if err != nil {
 				return err
 			}
@@ -95,7 +98,7 @@ func (r *run) checkCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *run) check(platform string) (*finding, error) {
+func (r *run) check(ctx context.Context, platform string) (*finding, error) {
 	f := &finding{Problems: []config.Problem{}, Warnings: []string{}, Companions: []foundCompanion{}}
 	c, err := config.Load(config.Source{Path: r.configPath, Environ: r.stdio.Environ}, r.app.known())
 	var problems config.Problems
@@ -108,39 +111,19 @@ func (r *run) check(platform string) (*finding, error) {
 	}
 	f.OK = true
 	f.Warnings = append(f.Warnings, c.Warnings...)
-	f.Warnings = append(f.Warnings, r.commandWarnings(c)...)
+	f.Warnings = append(f.Warnings, r.hostWarnings(ctx, c)...)
 	if c.Worker != nil {
 		f.Workers = c.Worker.Count
 	}
 	for _, s := range c.Companions {
 		f.Companions = append(f.Companions, foundCompanion{s.Name, s.Numprocs, s.Hash, s.StopTimeout.Seconds()})
 	}
-	f.StopBudget, f.Cause = c.StopBudget().Seconds(), budgetCause(c)
+	f.StopBudget = c.StopBudget().Seconds()
+	f.Cause, f.CauseCompanion = c.StopBudgetCause()
 	if setting := platforms[platform]; setting != nil {
 		f.Platform = &platformSetting{platform, setting(int(math.Ceil(f.StopBudget)))}
 	}
 	return f, nil
-}
-
-// budgetCause says what makes the stop as long as it may be.
-func budgetCause(c *config.Config) string {
-	cause := ""
-	if c.Worker != nil {
-		cause = "server.graceful_timeout " + c.Server.GracefulTimeout.String()
-	}
-	if len(c.Companions) > 0 && (c.Worker == nil || c.Manager.StopTimeout > c.Server.GracefulTimeout) {
-		slowest := slices.MaxFunc(c.Companions, func(a, b config.Companion) int {
-			return int(a.StopTimeout - b.StopTimeout)
-		})
-		cause = "manager.stop_timeout " + c.Manager.StopTimeout.String()
-		if c.Manager.StopTimeout == slowest.StopTimeout+c.Manager.ShutdownBuffer {
-			cause = fmt.Sprintf("companion %s: stop_timeout %s + manager.shutdown_buffer %s", slowest.Name, slowest.StopTimeout, c.Manager.ShutdownBuffer)
-		}
-	}
-	if c.Server.ShutdownDelay > 0 {
-		cause += fmt.Sprintf(", server.shutdown_delay %s", c.Server.ShutdownDelay)
-	}
-	return strings.TrimPrefix(cause, ", ")
 }
 
 // commandWarnings are about programs that could not be started here and now. They
@@ -207,16 +190,21 @@ func executableFile(path string) error {
 	return nil
 }
 
+// printProblems lists what is wrong with the file of -c.
+func (r *run) printProblems(problems config.Problems) {
+	for _, p := range problems {
+		_, _ = fmt.Fprintln(r.stdio.Err, p.Error())
+	}
+	noun := "errors"
+	if len(problems) == 1 {
+		noun = "error"
+	}
+	_, _ = fmt.Fprintf(r.stdio.Err, "%s: %d %s\n", r.configPath, len(problems), noun)
+}
+
 func (r *run) printFinding(f *finding) {
 	if !f.OK {
-		for _, p := range f.Problems {
-			_, _ = fmt.Fprintln(r.stdio.Err, p.Error())
-		}
-		noun := "errors"
-		if len(f.Problems) == 1 {
-			noun = "error"
-		}
-		_, _ = fmt.Fprintf(r.stdio.Err, "%s: %d %s\n", r.configPath, len(f.Problems), noun)
+		r.printProblems(f.Problems)
 		return
 	}
 	for _, w := range f.Warnings {
@@ -237,7 +225,7 @@ func (r *run) printFinding(f *finding) {
 	}
 	rows = [][]cell{{{text: "COMPANION"}, {text: "INSTANCES"}, {text: "STOP TIMEOUT"}, {text: "HASH"}}}
 	for _, c := range f.Companions {
-		stop := time.Duration(c.StopTimeout * float64(time.Second)).String()
+		stop := config.FormatDuration(time.Duration(c.StopTimeout * float64(time.Second)))
 		rows = append(rows, []cell{{text: c.Name}, {text: strconv.Itoa(c.Numprocs)}, {text: stop}, {text: c.Hash}})
 	}
 	r.printf("\n")

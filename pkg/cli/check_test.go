@@ -1,14 +1,23 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gofork/gofork/pkg/worker"
+	"github.com/google/go-cmp/cmp"
 )
 
 const good = `
 [server]
+bind = ["127.0.0.1:0"]
 graceful_timeout = "30s"
 [worker]
 command = ["/bin/sh", "-c", "exit"]
@@ -41,10 +50,10 @@ func TestCheckShowsTheBudgetAndWhoCausesIt(t *testing.T) {
 	for _, want := range []string{
 		"app.toml: ok\n",
 		"workers      2\n",
-		"stop budget  71s (companion rq-default: stop_timeout 1m0s + manager.shutdown_buffer 10s)\n",
+		"stop budget  71s (companion rq-default: stop_timeout 1m + manager.shutdown_buffer 10s)\n",
 		"kubernetes   terminationGracePeriodSeconds: 71\n",
 		"COMPANION   INSTANCES  STOP TIMEOUT  HASH\n",
-		"rq-default  3          1m0s          ",
+		"rq-default  3          1m            ",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
@@ -101,7 +110,7 @@ func TestCheckInJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &f); err != nil || code != ExitOK {
 		t.Fatalf("exit code %d, %v: %s", code, err, stdout)
 	}
-	if !f.OK || f.StopBudget != 71 || f.Workers != 2 || len(f.Companions) != 2 || len(f.Companions[0].Hash) != 12 ||
+	if !f.OK || f.StopBudget != 71 || f.CauseCompanion != "rq-default" || f.Workers != 2 || len(f.Companions) != 2 || len(f.Companions[0].Hash) != 12 ||
 		f.Platform == nil || f.Platform.Setting != "TimeoutStopSec=71" || len(f.Warnings) != 2 {
 		t.Errorf("found %+v", f)
 	}
@@ -113,7 +122,8 @@ func TestBudgetCause(t *testing.T) {
 	for _, tt := range []struct{ name, text, cause string }{
 		{"workers alone", worker, "server.graceful_timeout 30s"},
 		{"workers slower than companions", worker + companion, "server.graceful_timeout 30s"},
-		{"companions alone", companion, "companion a: stop_timeout 2s + manager.shutdown_buffer 10s"},
+		{"companions slower than workers", worker + strings.Replace(companion, "2s", "25s", 1), "companion a: stop_timeout 25s + manager.shutdown_buffer 10s"},
+		{"companions alone", strings.Replace(companion, "2s", "1h", 1), "companion a: stop_timeout 1h + manager.shutdown_buffer 10s"},
 		{"a window of the manager's own", companion + "[manager]\nstop_timeout = \"99s\"\n", "manager.stop_timeout 1m39s"},
 		{"a delay before", worker + "[server]\nshutdown_delay = \"5s\"\n", "server.graceful_timeout 30s, server.shutdown_delay 5s"},
 	} {
@@ -127,5 +137,107 @@ func TestBudgetCause(t *testing.T) {
 				t.Errorf("cause %q, want %q", f.Cause, tt.cause)
 			}
 		})
+	}
+}
+
+// The keys of the JSON are an interface: they come, and never go.
+func TestCheckInJSONHasEveryKeyAlways(t *testing.T) {
+	keys := func(text string) []string {
+		_, stdout, _ := checked(t, text, "--json")
+		var f map[string]any
+		if err := json.Unmarshal([]byte(stdout), &f); err != nil {
+			t.Fatalf("%v: %s", err, stdout)
+		}
+		for name, v := range f {
+			if v == nil {
+				t.Errorf("%s is null", name)
+			}
+		}
+		return slices.Sorted(maps.Keys(f))
+	}
+	want := []string{"companions", "ok", "problems", "stop_budget_cause", "stop_budget_companion", "stop_budget_seconds", "warnings", "workers"}
+	for _, text := range []string{good, "nonsense", "[companion.a]\ncommand = \"true\"\n"} {
+		if diff := cmp.Diff(want, keys(text)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+func TestCheckWarnsOfAddressesOfOthers(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	unix := filepath.Join(t.TempDir(), "app.sock")
+	other, err := net.Listen("unix", unix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	f := newFake()
+	socket := filepath.Join(t.TempDir(), "control.sock")
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	text := fmt.Sprintf("[server]\nbind = [%q, \":%s\", \"localhost:0\", \"fd:9\", \"unix:%s\"]\n[worker]\ncommand = \"/bin/sh\"\n[control]\nsocket = %q\n",
+		ln.Addr().String(), port, unix, socket)
+	_, _, stderr := checked(t, text)
+	want := fmt.Sprintf("app.toml: warning: server.bind: cannot listen on %s: in use by another program\n"+
+		"app.toml: warning: server.bind: cannot listen on :%s: in use by another program\n"+
+		"app.toml: warning: server.bind: cannot listen on unix:%s: in use by another program\n", ln.Addr(), port, unix)
+	if stderr != want {
+		t.Errorf("warnings\n%swant\n%s", stderr, want)
+	}
+	// What the gofork of this file listens on is its own.
+	f.status.Listeners = []string{"tcp://" + ln.Addr().String(), "unix://" + unix}
+	serveFake(t, f, socket)
+	if code, _, stderr := checked(t, text); code != ExitOK || stderr != "" {
+		t.Errorf("exit code %d, warnings\n%s", code, stderr)
+	}
+}
+
+func TestCheckWarnsOfFilesThatCannotBeWritten(t *testing.T) {
+	_, _, stderr := checked(t, `
+[server]
+pidfile = "DIR/none/app.pid"
+[companion.a]
+command = "/bin/sh"
+stdout = "DIR/none/a.log"
+stderr = "DIR/a.err"
+[log]
+file = "DIR/none/app.log"
+`)
+	want := `app.toml: warning: companion.a.stdout: cannot write none/a.log: the folder none: no such file or directory
+app.toml: warning: log.file: cannot write none/app.log: the folder none: no such file or directory
+app.toml: warning: server.pidfile: cannot write none/app.pid: the folder none: no such file or directory
+`
+	if stderr != want {
+		t.Errorf("warnings\n%swant\n%s", stderr, want)
+	}
+}
+
+func TestCheckRefusesASocketThatIsTooLong(t *testing.T) {
+	code, _, stderr := checked(t, "[companion.a]\ncommand = \"/bin/sh\"\n[control]\nsocket = \"/tmp/"+strings.Repeat("x", 120)+"\"\n")
+	if code != ExitUsage || !strings.Contains(stderr, "app.toml:4: control.socket: ") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestOptionsOfAHandlerAreCheckedBeforeItRuns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.toml")
+	write(t, path, "[worker]\nhandler = \"static\"\noptions = { rot = \"/srv\" }\n")
+	app := App{Handlers: worker.Stock(), HandlerOptions: worker.ValidateOptions}
+	for _, command := range []string{"check", "config show --offline"} {
+		var out, errs bytes.Buffer
+		args := append(strings.Fields(command), "-c", path)
+		code := app.Run(t.Context(), args, Stdio{In: strings.NewReader(""), Out: &out, Err: &errs})
+		if code != ExitUsage || !strings.Contains(errs.String(), "app.toml:3: worker.options: ") || !strings.Contains(errs.String(), "rot") {
+			t.Errorf("%s: exit code %d: %s", command, code, &errs)
+		}
+	}
+	// A program's own handler of that name has options of its own.
+	app = App{Handlers: map[string]worker.Factory{"static": worker.Hello}}
+	var out, errs bytes.Buffer
+	if code := app.Run(t.Context(), []string{"check", "-c", path}, Stdio{In: strings.NewReader(""), Out: &out, Err: &errs}); code != ExitOK {
+		t.Errorf("exit code %d: %s", code, &errs)
 	}
 }

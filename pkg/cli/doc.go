@@ -3,8 +3,8 @@
 // compiled into it.
 //
 // Most commands are clients: they find the control socket of a running gofork, ask
-// for one thing, print the answer and end. "serve", "check" and "version" need no
-// running gofork.
+// for one thing, print the answer and end. "serve", "check", "init", "import",
+// "config schema" and "version" need no running gofork.
 //
 // Invariants:
 //
@@ -12,5 +12,6 @@
 //     with --json standard output is JSON and nothing else.
 //   - The exit code says what happened without reading any text, see [ExitOK] and
 //     those after it.
-//   - Only serve starts processes or changes files.
+//   - Only serve starts processes; only serve and init write files, and init only one
+//     that is not there.
 package cli

@@ -52,8 +52,8 @@ func (s *Server) effective(binds bool) map[string]any {
 	t := map[string]any{
 		"backlog": int64(s.Backlog), "reuse_port": s.ReusePort, "unix_socket_mode": octal(s.UnixSocketMode),
 		"chdir": literal(s.Chdir), "umask": s.Umask.String(), "pidfile": literal(s.Pidfile), "runtime_dir": literal(s.RuntimeDir),
-		"graceful_timeout": formatDuration(s.GracefulTimeout), "shutdown_delay": formatDuration(s.ShutdownDelay),
-		"declared_grace": formatDuration(s.DeclaredGrace),
+		"graceful_timeout": FormatDuration(s.GracefulTimeout), "shutdown_delay": FormatDuration(s.ShutdownDelay),
+		"declared_grace": FormatDuration(s.DeclaredGrace),
 	}
 	if binds {
 		t["bind"] = literals(s.Bind)
@@ -64,17 +64,17 @@ func (s *Server) effective(binds bool) map[string]any {
 
 func (m *Manager) effective() map[string]any {
 	return map[string]any{
-		"stop_timeout": formatDuration(m.StopTimeout), "reload_timeout": formatDuration(m.ReloadTimeout),
-		"shutdown_buffer": formatDuration(m.ShutdownBuffer),
+		"stop_timeout": FormatDuration(m.StopTimeout), "reload_timeout": FormatDuration(m.ReloadTimeout),
+		"shutdown_buffer": FormatDuration(m.ShutdownBuffer),
 	}
 }
 
 func (w *Worker) effective() map[string]any {
 	t := w.Process.effective()
 	maps.Copy(t, map[string]any{
-		"count": int64(w.Count), "ready": w.Ready, "ready_after": formatDuration(w.ReadyAfter),
-		"boot_timeout": formatDuration(w.BootTimeout), "timeout": formatDuration(w.Timeout),
-		"abort_grace": formatDuration(w.AbortGrace), "max_surge": w.MaxSurge.effective(), "boot_retries": int64(w.BootRetries),
+		"count": int64(w.Count), "ready": w.Ready, "ready_after": FormatDuration(w.ReadyAfter),
+		"boot_timeout": FormatDuration(w.BootTimeout), "timeout": FormatDuration(w.Timeout),
+		"abort_grace": FormatDuration(w.AbortGrace), "max_surge": w.MaxSurge.effective(), "boot_retries": int64(w.BootRetries),
 		"stop_signal": formatSignal(w.StopSignal), "reopen_signal": formatSignal(w.ReopenSignal), "watch": literals(w.Watch),
 	})
 	if w.CountAuto {
@@ -84,7 +84,7 @@ func (w *Worker) effective() map[string]any {
 		return t
 	}
 	maps.Copy(t, map[string]any{
-		"handler": w.Handler, "drain_delay": formatDuration(w.DrainDelay), "request_timeout": formatDuration(w.RequestTimeout),
+		"handler": w.Handler, "drain_delay": FormatDuration(w.DrainDelay), "request_timeout": FormatDuration(w.RequestTimeout),
 		"max_requests": int64(w.MaxRequests), "max_requests_jitter": int64(w.MaxRequestsJitter), "http": w.HTTP.effective(),
 	})
 	put(t, "options", withoutSecrets(w.Options))
@@ -102,8 +102,8 @@ func (h *HTTP) effective() map[string]any {
 	return map[string]any{
 		"tls_cert": literal(h.TLSCert), "tls_key": literal(h.TLSKey), "trusted_proxies": list(h.TrustedProxies),
 		"proxy_protocol": h.ProxyProtocol, "max_header": formatSize(h.MaxHeader), "max_body": formatSize(h.MaxBody),
-		"read_header_timeout": formatDuration(h.ReadHeaderTimeout), "read_timeout": formatDuration(h.ReadTimeout),
-		"write_timeout": formatDuration(h.WriteTimeout), "idle_timeout": formatDuration(h.IdleTimeout),
+		"read_header_timeout": FormatDuration(h.ReadHeaderTimeout), "read_timeout": FormatDuration(h.ReadTimeout),
+		"write_timeout": FormatDuration(h.WriteTimeout), "idle_timeout": FormatDuration(h.IdleTimeout),
 	}
 }
 
@@ -115,11 +115,11 @@ func (c *Companion) effective() map[string]any {
 	}
 	maps.Copy(t, map[string]any{
 		"numprocs": int64(c.Numprocs), "autostart": c.Autostart, "autorestart": string(c.Autorestart),
-		"success_codes": integers(c.SuccessCodes), "startsecs": formatDuration(c.Startsecs), "startretries": int64(c.Startretries),
-		"backoff_initial": formatDuration(c.BackoffInitial), "backoff_max": formatDuration(c.BackoffMax),
-		"backoff_jitter": c.BackoffJitter, "backoff_reset": formatDuration(c.BackoffReset),
-		"stop_signal": formatSignal(c.StopSignal), "stop_timeout": formatDuration(c.StopTimeout),
-		"reload_timeout": formatDuration(c.ReloadTimeout), "stop_group": c.StopGroup, "essential": c.Essential,
+		"success_codes": integers(c.SuccessCodes), "startsecs": FormatDuration(c.Startsecs), "startretries": int64(c.Startretries),
+		"backoff_initial": FormatDuration(c.BackoffInitial), "backoff_max": FormatDuration(c.BackoffMax),
+		"backoff_jitter": c.BackoffJitter, "backoff_reset": FormatDuration(c.BackoffReset),
+		"stop_signal": formatSignal(c.StopSignal), "stop_timeout": FormatDuration(c.StopTimeout),
+		"reload_timeout": FormatDuration(c.ReloadTimeout), "stop_group": c.StopGroup, "essential": c.Essential,
 		"on_reload": c.OnReload.String(), "hash_files": literals(files),
 		"log_max_size": formatSize(c.LogMaxSize), "log_backups": int64(c.LogBackups),
 	})
@@ -146,7 +146,7 @@ func (p *Process) effective() map[string]any {
 	t := map[string]any{
 		"cwd": literal(p.Cwd), "umask": p.Umask.String(), "no_new_privs": p.NoNewPrivs, "nice": int64(p.Nice),
 		"oom_score_adj": int64(p.OOMScoreAdj), "max_memory": formatSize(p.MaxMemory),
-		"max_lifetime": formatDuration(p.MaxLifetime), "max_lifetime_jitter": formatDuration(p.MaxLifetimeJitter),
+		"max_lifetime": FormatDuration(p.MaxLifetime), "max_lifetime_jitter": FormatDuration(p.MaxLifetimeJitter),
 		"stdout": literal(p.Stdout), "stderr": literal(p.Stderr),
 	}
 	if len(p.Command) > 0 {
@@ -185,7 +185,7 @@ func (r Rlimit) effective() any {
 }
 
 func (h *Hooks) effective() map[string]any {
-	t := map[string]any{"timeout": formatDuration(h.Timeout)}
+	t := map[string]any{"timeout": FormatDuration(h.Timeout)}
 	for name, argv := range h.Commands {
 		t[name] = literals(argv)
 	}

@@ -150,7 +150,7 @@ func TestFormatsAreReadBack(t *testing.T) {
 		0: "0s", 90 * time.Second: "1m30s", 5 * time.Minute: "5m", time.Hour: "1h", 10 * time.Second: "10s",
 		20 * time.Minute: "20m", 100 * time.Hour: "100h", time.Hour + time.Second: "1h0m1s", 1500 * time.Microsecond: "1.5ms",
 	} {
-		if got := formatDuration(d); got != want {
+		if got := FormatDuration(d); got != want {
 			t.Errorf("%s is written %s, want %s", d, got, want)
 		}
 		if back, rule := parseDuration(&Key{}, want); back != d || rule != "" {

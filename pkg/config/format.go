@@ -15,8 +15,8 @@ import (
 
 func octal(mode fs.FileMode) string { return fmt.Sprintf("%#04o", uint32(mode)) }
 
-// formatDuration writes "1m30s" and "5m", where time.Duration writes "5m0s".
-func formatDuration(d time.Duration) string {
+// FormatDuration writes "1m30s" and "5m", where time.Duration writes "5m0s".
+func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -81,9 +81,6 @@ func closed(doc string, keys object) object {
 func (k Key) schema() object {
 	s := k.form()
 	s["description"] = k.Doc
-	if k.NotYet() {
-		s["description"] = k.Doc + " (Not supported yet.)"
-	}
 	if k.Default != nil {
 		s["default"] = k.Default
 	}

@@ -34,6 +34,10 @@ type Setting struct {
 type Known struct {
 	Handlers []string // for worker.handler
 	Targets  []string // for companion.NAME.target
+
+	// HandlerOptions says what is wrong with worker.options for a handler, without
+	// touching the system; nil: nothing is known of them.
+	HandlerOptions func(handler string, options map[string]any) error
 }
 
 // maxFile bounds the configuration file, which is held in memory.

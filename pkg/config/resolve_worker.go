@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"syscall"
 	"time"
 )
@@ -46,6 +47,11 @@ func (l *resolver) resolveWorker(raw any) *Worker {
 	}
 	if isTable {
 		l.eitherOr(v, "handler", l.known.Handlers)
+	}
+	if isTable && w.Handler != "" && l.known.HandlerOptions != nil && slices.Contains(l.known.Handlers, w.Handler) && v.sound("options", "handler") {
+		if err := l.known.HandlerOptions(w.Handler, w.Options); err != nil {
+			l.bad("worker.options", nil, err.Error())
+		}
 	}
 	if w.Handler == "" && (v.given("command") || v.failed["command"]) {
 		l.refuseHandlerKeys(v)

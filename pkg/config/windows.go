@@ -55,16 +55,16 @@ func (c *Config) StopBudgetCause() (cause, companion string) {
 	slow := slowest(c.Companions, func(c *Companion) time.Duration { return c.StopTimeout })
 	switch {
 	case c.Server.GracefulTimeout >= window:
-		cause = "server.graceful_timeout " + formatDuration(c.Server.GracefulTimeout)
+		cause = "server.graceful_timeout " + FormatDuration(c.Server.GracefulTimeout)
 	case slow != nil && window == slow.StopTimeout+c.Manager.ShutdownBuffer:
 		companion = slow.Name
 		cause = fmt.Sprintf("companion %s: stop_timeout %s + manager.shutdown_buffer %s",
-			slow.Name, formatDuration(slow.StopTimeout), formatDuration(c.Manager.ShutdownBuffer))
+			slow.Name, FormatDuration(slow.StopTimeout), FormatDuration(c.Manager.ShutdownBuffer))
 	default:
-		cause = "manager.stop_timeout " + formatDuration(window)
+		cause = "manager.stop_timeout " + FormatDuration(window)
 	}
 	if c.Server.ShutdownDelay > 0 {
-		cause += ", server.shutdown_delay " + formatDuration(c.Server.ShutdownDelay)
+		cause += ", server.shutdown_delay " + FormatDuration(c.Server.ShutdownDelay)
 	}
 	return cause, companion
 }
@@ -77,5 +77,5 @@ func (l *resolver) warnStopBudget(c *Config) {
 	}
 	cause, _ := c.StopBudgetCause()
 	l.warn("server.declared_grace: a stop may take %s, longer than the %s that are declared: %s",
-		formatDuration(budget), formatDuration(grace), cause)
+		FormatDuration(budget), FormatDuration(grace), cause)
 }
