@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,19 +19,48 @@ import (
 	"github.com/gofork/gofork/pkg/config"
 )
 
-const specEnv = "GOFORK_TEST_WORKER_SPEC"
+const (
+	specEnv  = "GOFORK_TEST_WORKER_SPEC"
+	plainEnv = "GOFORK_TEST_PLAIN"
+)
 
 // TestMain makes the test binary play a real worker when a spec is in its
-// environment.
+// environment, or net/http alone with the worker's handler.
 func TestMain(m *testing.M) {
 	if text := os.Getenv(specEnv); text != "" {
 		var spec Spec
 		if err := json.Unmarshal([]byte(text), &spec); err != nil {
 			panic(err)
 		}
+		if os.Getenv(plainEnv) != "" {
+			panic(servePlain(spec))
+		}
 		os.Exit(Run(context.Background(), spec, Stock()[spec.Handler], Options{}))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// servePlain is the process that the worker is compared with: net/http as anyone
+// would write it, on the same inherited socket and with the same timeouts.
+func servePlain(spec Spec) error {
+	handler, err := Stock()[spec.Handler](Context{Options: spec.Options, Slot: spec.Slot, Generation: spec.Generation})
+	if err != nil {
+		return err
+	}
+	l, err := inherited(firstInherited)
+	if err != nil {
+		return err
+	}
+	ready := notifier(os.Getenv("NOTIFY_SOCKET"))
+	if err := ready("READY=1"); err != nil {
+		return fmt.Errorf("cannot say READY=1: %w", err)
+	}
+	s := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: spec.HTTP.ReadHeaderTimeout,
+		IdleTimeout:       spec.HTTP.IdleTimeout,
+	}
+	return s.Serve(l) // until the signal ends the process
 }
 
 func testSpec() Spec {

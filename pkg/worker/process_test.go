@@ -23,7 +23,7 @@ type child struct {
 	addr   string
 }
 
-func spawn(t *testing.T, spec Spec, f func(*exec.Cmd)) *child {
+func spawn(t testing.TB, spec Spec, f func(*exec.Cmd)) *child {
 	t.Helper()
 	l := listen(t)
 	file, err := l.File()
@@ -59,7 +59,7 @@ func spawn(t *testing.T, spec Spec, f func(*exec.Cmd)) *child {
 	return c
 }
 
-func (c *child) await(t *testing.T, message string) {
+func (c *child) await(t testing.TB, message string) {
 	t.Helper()
 	c.notify.SetReadDeadline(time.Now().Add(20 * time.Second))
 	var b [512]byte
@@ -74,7 +74,7 @@ func (c *child) await(t *testing.T, message string) {
 	}
 }
 
-func (c *child) end(t *testing.T) syscall.WaitStatus {
+func (c *child) end(t testing.TB) syscall.WaitStatus {
 	t.Helper()
 	c.cmd.Wait()
 	return c.cmd.ProcessState.Sys().(syscall.WaitStatus)
