@@ -17,6 +17,7 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 	"github.com/gofork/gofork/pkg/handoff"
 	"github.com/gofork/gofork/pkg/launch"
+	"github.com/gofork/gofork/pkg/metrics"
 	"github.com/gofork/gofork/pkg/proc"
 )
 
@@ -83,8 +84,9 @@ func newLoop(o Options) *loop {
 		adopted: map[int]bool{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
 		sockets: sockets{of: map[int][]*socket{}}, unlink: true, lease: lease{-1, -1},
 		facts: make(chan func()), ended: make(chan struct{}), loads: make(chan loaded),
-		events: newHub(), timer: time.NewTimer(time.Hour),
+		events: newHub(), counters: metrics.NewCounters(), ledger: newLedger(), timer: time.NewTimer(time.Hour),
 	}
+	l.events.tap = l.counters.Observe
 	l.timer.Stop()
 	return l
 }
@@ -132,17 +134,23 @@ func (l *loop) serve() int {
 
 	requests := make(chan request)
 	l.requests = requests
-	stopControl := l.serveControl(socket, &backend{requests: requests, ended: l.ended, events: l.events})
+	l.backend = &backend{requests: requests, ended: l.ended, events: l.events}
+	if code, ok := l.openAdmin(l.backend); !ok {
+		return code
+	}
+	stopControl := l.serveControl(socket, l.backend)
 
 	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
 	l.oom = proc.NewOOMCounter()
 	l.oomSeen, _ = l.oom.Read()
 	l.core.pid, l.core.upgrade.parent = l.PID, l.Lineage.Parent
 	l.watchParent()
+	l.beginAbove()
 	l.run()
 	close(l.ended)
 	l.closePipes()
 	l.watch(nil)
+	l.closeAdmin()
 	stopControl()
 	l.endTails()
 	l.endLoads()
@@ -257,7 +265,7 @@ func (l *loop) openControl(p place) (socket *control.Socket, code int) {
 
 // serveControl answers on the control socket until the returned function is
 // called. Without a socket gofork runs on: it can still be told by signals.
-func (l *loop) serveControl(socket *control.Socket, b control.Backend) (stop func()) {
+func (l *loop) serveControl(socket *control.Socket, b *backend) (stop func()) {
 	if socket == nil {
 		return func() {}
 	}
@@ -269,7 +277,7 @@ func (l *loop) serveControl(socket *control.Socket, b control.Backend) (stop fun
 	ctx, cancel := context.WithCancel(background)
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		err := control.Serve(ctx, ln, b, control.Options{SelfUID: l.UID, AllowUIDs: l.Config.Control.AllowUIDs, Logger: l.Logger})
+		err := control.Serve(ctx, ln, b, control.Options{SelfUID: l.UID, AllowUIDs: l.Config.Control.AllowUIDs, Logger: l.Logger, Metrics: l.metricsHandler(b)})
 		if err != nil {
 			l.Logger.Error("control socket failed", "error", err.Error())
 		}

@@ -15,6 +15,7 @@ type hub struct {
 	mu      sync.Mutex
 	seq     uint64
 	readers map[chan control.Event]bool
+	tap     func(control.Event) // sees every event before any reader; nil = nobody does
 }
 
 func newHub() *hub { return &hub{readers: map[chan control.Event]bool{}} }
@@ -24,6 +25,9 @@ func (h *hub) publish(e control.Event) {
 	defer h.mu.Unlock()
 	h.seq++
 	e.Seq = h.seq
+	if h.tap != nil {
+		h.tap(e)
+	}
 	for r := range h.readers {
 		select {
 		case r <- e:

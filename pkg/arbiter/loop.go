@@ -12,6 +12,7 @@ import (
 	"github.com/gofork/gofork/pkg/handoff"
 	"github.com/gofork/gofork/pkg/launch"
 	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/metrics"
 	"github.com/gofork/gofork/pkg/proc"
 )
 
@@ -60,10 +61,16 @@ type loop struct {
 	ended    chan struct{} // closed when the loop takes no more
 
 	requests <-chan request
+	backend  *backend
 	waiting  map[uint64]chan<- any // who waits for a reply, by token
 	tokens   uint64
 	tails    map[uint64]*tail
 	events   *hub
+
+	counters *metrics.Counters // of events
+	ledger   ledger
+	admin    admin
+	above    above
 
 	code int
 	done bool
@@ -92,6 +99,8 @@ func (l *loop) run() {
 	l.step(began{})
 	for !l.done {
 		if len(l.queue) == 0 {
+			l.followAdmin()
+			l.tellAbove()
 			l.arm()
 			l.take(true)
 			continue
@@ -141,6 +150,7 @@ func (l *loop) take(wait bool) {
 	case <-l.timer.C:
 		l.armed = time.Time{}
 		l.hookDue(time.Now())
+		l.aboveDue(time.Now())
 		l.step(timePassed{})
 	case <-now:
 	}
@@ -150,7 +160,7 @@ func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(),
 
 // arm sets the one timer to the earliest deadline of all.
 func (l *loop) arm() {
-	at := sooner(l.core.earliest(), l.hookDeadline())
+	at := sooner(sooner(l.core.earliest(), l.hookDeadline()), l.aboveDeadline(time.Now()))
 	if at.Equal(l.armed) {
 		return
 	}
@@ -215,15 +225,18 @@ func (l *loop) reap() {
 			delete(l.pids, a)
 		}
 		status.oom = l.oomRose(status)
+		l.settle(a, x)
 		l.step(workerExited{a, status, x.GroupAlive})
 	}
+	var orphans []proc.Exit
 	for _, x := range changes.Orphans {
 		if l.adopted[x.PID] {
 			l.step(adoptedExited{x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped}})
 			continue
 		}
-		l.log(record{slog.LevelInfo, "orphan.reaped", "reaped orphan", []slog.Attr{slog.Int("pid", x.PID)}})
+		orphans = append(orphans, x)
 	}
+	l.orphans(orphans)
 	for _, group := range changes.Gone {
 		if a, ok := l.ids[group]; ok {
 			delete(l.ids, group)

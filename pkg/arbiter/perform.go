@@ -97,6 +97,7 @@ func (l *loop) perform(a action) {
 func (l *loop) startWorker(a startWorker) {
 	pid, err := l.spawnWorker(a)
 	if err != nil {
+		l.settle(a.id, proc.Exit{})
 		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(a.generation.worker().Command, err)}
 		l.step(workerExited{id: a.id, status: status})
 		return
@@ -129,7 +130,12 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 		}
 	}
 	var command proc.Command
+	counting := -1
 	if cfg.Handler != "" {
+		var counter []string
+		counting, counter = l.openTally(a, handoff.FirstFD+len(listeners))
+		defer closeTally(counting)
+		told = append(told, counter...)
 		text, err := l.HandlerSpec(a.generation.config, a.slot, a.generation.number)
 		if err != nil {
 			return 0, err
@@ -158,6 +164,9 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 	command.Files = []int{proc.DevNull, files.Stdout, files.Stderr}
 	for _, s := range listeners {
 		command.Files = append(command.Files, s.FD())
+	}
+	if counting >= 0 {
+		command.Files = append(command.Files, counting)
 	}
 	command.ParentDeathSignal = syscall.SIGKILL
 	return l.System.Start(command)
@@ -263,19 +272,6 @@ func monotonic() time.Duration {
 		return 0
 	}
 	return time.Duration(t.Nano())
-}
-
-func (l *loop) tellSystemd(state string) {
-	if l.Systemd == "" {
-		return
-	}
-	if state == stateReloading {
-		// Type=notify-reload wants the moment, sd_notify(3).
-		state += "\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic().Microseconds(), 10)
-	}
-	if err := handoff.Notify(l.Systemd, state); err != nil {
-		l.Logger.Warn("cannot notify the supervisor above", "error", err.Error())
-	}
 }
 
 // log writes a line of the log and publishes it as an event.

@@ -50,6 +50,8 @@ func (c *core) status(now time.Time) *control.Status {
 		for _, i := range m.mirrored() {
 			shown := i.Companion
 			shown.Describe(now)
+			spec, _ := c.config.Companion(i.Name)
+			shown.Essential = spec.Essential
 			s.Companions = append(s.Companions, shown)
 		}
 	}

@@ -158,6 +158,7 @@ func withoutHandover(environ []string) []string {
 	for _, kv := range environ {
 		switch name, _, _ := strings.Cut(kv, "="); name {
 		case "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GOFORK_FD", "GOFORK_FDNAMES", envParent, envReady, envLease:
+		case "WATCHDOG_PID": // the new one is watched once it is the main process
 		default:
 			kept = append(kept, kv)
 		}

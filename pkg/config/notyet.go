@@ -12,7 +12,6 @@ func notYet() []string {
 	return []string{
 		"companion.*.max_memory",
 		"companion_defaults.max_memory",
-		"admin.*",
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/gofork/gofork/pkg/tally"
 )
 
 // site is the way of a request to the handler. It is one function with branches
@@ -22,6 +24,7 @@ type site struct {
 	access     *accessLog    // nil: off
 	timeout    time.Duration // 0 = off
 	maxBody    int64         // 0 = no limit
+	tally      *tally.Page   // nil: nobody wants to know
 
 	maxRequests int64 // 0 = off
 	requests    atomic.Int64
@@ -35,6 +38,7 @@ func newSite(spec Spec, opts Options, trusted trustedProxies, table *connTable, 
 		timeout:     spec.RequestTimeout,
 		maxBody:     spec.HTTP.MaxBody,
 		maxRequests: int64(spec.MaxRequests),
+		tally:       opts.Tally,
 		recycle:     recycle,
 	}
 	switch spec.Access {
@@ -56,6 +60,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := s.table.record(w, r)
 	defer rec.end()
+	if s.tally != nil {
+		s.tally.Begin()
+		defer s.counted(rec, time.Now())
+	}
 	r = s.forwarding.apply(r)
 	handler := s.handler
 	if s.maxBody > 0 && r.Body != http.NoBody {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/tally"
 )
 
 // Exit codes of a handler worker. The supervisor tells a worker that cannot
@@ -71,6 +72,7 @@ type Options struct {
 	Listeners []net.Listener             // nil: the inherited sockets, LISTEN_FDS from descriptor 3 on
 	Notify    func(message string) error // sd_notify(3); nil: to NOTIFY_SOCKET, nothing when it is unset
 	Signals   <-chan os.Signal           // nil: the process's own
+	Tally     *tally.Page                // where requests are counted; nil: the inherited page, if there is one
 }
 
 // Run serves until a stop signal, or ctx is done, and the drain that follows;
@@ -97,6 +99,10 @@ func Run(ctx context.Context, spec Spec, factory Factory, opts Options) int {
 	}
 	if opts.Notify == nil {
 		opts.Notify = notifier(os.Getenv("NOTIFY_SOCKET"))
+	}
+
+	if opts.Tally == nil {
+		opts.Tally = inheritedTally(log)
 	}
 
 	var err error
