@@ -41,6 +41,7 @@ var edges = map[string]map[string]string{
 		"pkg/worker":    "the handler worker process, and the compiled-in handlers",
 		"pkg/control":   "the client commands",
 		"pkg/config":    "check, config, init, and where the socket is",
+		"pkg/importer":  "gofork import",
 		"pkg/handoff":   "gofork notify; the sockets that serve was given",
 		"pkg/launch":    "which role this process was started in",
 		"pkg/link":      "the manager process takes up its end of the line",
@@ -79,6 +80,9 @@ var edges = map[string]map[string]string{
 	"pkg/control": {
 		"pkg/config":  "socket, mode and who may ask",
 		"pkg/handoff": "a control socket that outlives the process that opened it",
+	},
+	"pkg/importer": {
+		"pkg/config": "values and signals as a file has them",
 	},
 	"pkg/link": {
 		"pkg/config":  "apply carries specs",
