@@ -400,6 +400,9 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 	}
 	if !w.asked {
 		s.recycle, s.recycleAt = "", time.Time{} // it has ended without that
+		if s.startOn && !c.reload.rolling() {
+			s.startAt = time.Time{}
+		}
 		if next := s.successor(); next != nil && next.generation == s.generation {
 			next.successor = false // the slot's already
 		}

@@ -90,7 +90,7 @@ func (c *core) recycleMore(now time.Time) {
 // nobody is replaced before the pool has its size again.
 func (c *core) draining(s *slot) bool {
 	for _, w := range s.workers {
-		if w.leader && w.asked {
+		if w.leader && !w.serves() {
 			return true
 		}
 	}

@@ -151,7 +151,7 @@ func (c *core) targetCount(next *config.Config) int {
 	switch {
 	case next.Worker == nil:
 		return 0
-	case c.upgrade.parked > 0 && c.count == 0 && c.config.Worker.Count == next.Worker.Count:
+	case c.upgrade.parked > 0 && c.count == 0 && c.config.Worker != nil && c.config.Worker.Count == next.Worker.Count:
 		return c.upgrade.parked // back from WINCH
 	case c.config.Worker == nil || c.config.Worker.Count != next.Worker.Count:
 		return next.Worker.Count
@@ -255,6 +255,7 @@ func (c *core) rolled(now time.Time) {
 	r := &c.reload
 	c.generation = r.generation
 	c.count = r.target
+	c.upgrade.parked = 0
 	if r.from != c.count {
 		c.sayScaled(r.from, causeReload)
 	}

@@ -491,3 +491,24 @@ func TestSystemdSeesAReload(t *testing.T) {
 		t.Errorf("%q, want %q", told, want)
 	}
 }
+
+func TestAReloadBringsParkedWorkersBack(t *testing.T) {
+	r := serving(t, configOf(3))
+	r.scale(2, 0)
+	r.drained()
+	r.do(parkAsked{by: "SIGWINCH"}).orders("SIGTERM 1.1", "SIGTERM 2.1").drained()
+	r.do(parkAsked{by: "SIGWINCH"}).orders()
+	r.reload(configOf(3))
+	r.allReady()
+	if r.core.count != 2 {
+		t.Errorf("count %d", r.core.count)
+	}
+	r.do(parkAsked{by: "SIGWINCH"}).drained()
+	r.reload(configOf(0, companions("job")))
+	r.managerUp()
+	r.reload(configOf(3, companions("job")))
+	r.allReady().managerUp()
+	if r.core.count != 3 {
+		t.Errorf("count %d: the workers had been taken away for good", r.core.count)
+	}
+}
