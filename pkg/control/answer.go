@@ -232,38 +232,6 @@ func (h *handler) livez(w http.ResponseWriter, r *http.Request, _ []byte) error 
 	return nil
 }
 
-// readyz is 200 while requests to the web tier, if there is one, would be served.
-func (h *handler) readyz(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-	defer cancel()
-	s, err := h.backend.Status(ctx)
-	if err != nil {
-		plain(w, http.StatusServiceUnavailable, err.Error())
-		return nil
-	}
-	if missing := missing(s); missing != "" {
-		plain(w, http.StatusServiceUnavailable, missing)
-		return nil
-	}
-	plain(w, http.StatusOK, "ok")
-	return nil
-}
-
-// missing says what keeps s from being ready, "" for nothing.
-func missing(s *Status) string {
-	switch s.State {
-	case StateRunning, StateReloading, StateUpgrading:
-	default:
-		return "gofork is " + s.State
-	}
-	// Who listens has a web tier, even when its workers are scaled to none (WINCH).
-	web := s.Workers.Configured > 0 || len(s.Listeners) > 0
-	if web && s.Workers.Ready < 1 {
-		return fmt.Sprintf("no worker is ready, %d wanted", s.Workers.Configured)
-	}
-	return ""
-}
-
 func plain(w http.ResponseWriter, status int, text string) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

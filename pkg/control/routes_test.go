@@ -180,7 +180,16 @@ func TestReadyzSaysWhatIsMissing(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"a worker ready", func(s *control.Status) { s.Workers.Ready = 1 }, nil, 200, "ok"},
+		{"some workers ready", func(s *control.Status) { s.Workers.Ready = 1 }, nil, 200, "degraded: 1 of 2 workers are ready"},
+		{"essential companion down", func(s *control.Status) {
+			s.Companions[0].Essential, s.Companions[0].State = true, control.Backoff
+		}, nil, 503, "essential companion rq is BACKOFF"},
+		{"essential companion up", func(s *control.Status) { s.Companions[0].Essential, s.Companions[0].State = true, control.Running }, nil, 200, "ok"},
+		{"any other companion down", func(s *control.Status) { s.Companions[0].State = control.Fatal }, nil, 200, "ok"},
+		{"everything down", func(s *control.Status) {
+			s.State, s.Workers.Ready = control.StateStopping, 0
+			s.Companions[0].Essential, s.Companions[0].State = true, control.Stopped
+		}, nil, 503, "gofork is stopping\nno worker is ready, 2 wanted\nessential companion rq is STOPPED"},
 		{"reloading", func(s *control.Status) { s.State = control.StateReloading }, nil, 200, "ok"},
 		{"companions only", func(s *control.Status) { s.Listeners, s.Workers = nil, control.Workers{} }, nil, 200, "ok"},
 		{"starting", func(s *control.Status) { s.State = control.StateStarting }, nil, 503, "gofork is starting"},
