@@ -224,9 +224,7 @@ func (l *loop) reap() {
 			l.step(groupEnded{a})
 		}
 	}
-	for _, x := range changes.Orphans {
-		l.Logger.LogAttrs(background, slog.LevelInfo, "reaped orphan", slog.String("event", "orphan.reaped"), slog.Int("pid", x.PID))
-	}
+	l.orphans(changes.Orphans)
 }
 
 // notified is never ready when there is no notify socket.
