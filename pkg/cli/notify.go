@@ -31,7 +31,7 @@ func (r *run) notifyCommand() *cobra.Command {
 			if socket == "" {
 				return errNobodyToNotify
 			}
-			return handoff.Notify(socket, strings.Join(args, "\n"))
+			return handoff.NotifyRead(socket, strings.Join(args, "\n"))
 		},
 	}
 }

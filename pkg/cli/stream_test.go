@@ -107,17 +107,26 @@ func TestNotifyTellsTheSupervisor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
+	read := make(chan string, 2)
+	go func() {
+		defer close(read)
+		for range 2 {
+			buf := make([]byte, 100)
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			read <- string(buf[:n])
+		}
+	}()
 	code, _, stderr := gofork(t, []string{"NOTIFY_SOCKET=" + path}, "notify", "READY=1", "STATUS=serving 3 queues")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	buf := make([]byte, 100)
-	n, err := conn.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := string(buf[:n]); got != "READY=1\nSTATUS=serving 3 queues" {
-		t.Errorf("sent %q", got)
+	for _, want := range []string{"READY=1\nSTATUS=serving 3 queues", "BARRIER=1"} { // the second waits for the first to be read
+		if got := <-read; got != want {
+			t.Errorf("sent %q, want %q", got, want)
+		}
 	}
 	if code, _, stderr := gofork(t, []string{"NOTIFY_SOCKET=" + path + "-none"}, "notify", "READY=1"); code != ExitFailed || !strings.Contains(stderr, "cannot notify") {
 		t.Errorf("to nobody: exit code %d: %s", code, stderr)

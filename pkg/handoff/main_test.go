@@ -29,6 +29,11 @@ func child(mode string, args []string) int {
 			fmt.Println(err)
 			return 1
 		}
+	case "notify-read":
+		if err := handoff.NotifyRead(args[0], args[1]); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	case "take-over": // says what FromSystemd makes of our descriptors
 		environ := os.Environ()
 		if args[0] == "ours" {

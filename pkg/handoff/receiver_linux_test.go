@@ -290,6 +290,24 @@ func TestCloseEndsTheReceiver(t *testing.T) {
 	}
 }
 
+// Who sends and ends at once is still known, because it waits to be read.
+func TestNotifyReadIsReadWhileTheSenderLives(t *testing.T) {
+	r := receiver(t, socketIn(t))
+	own, err := unix.Getpgid(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if out := run(t, nil, "notify-read", r.Path(), "READY=1"); out != "" {
+			t.Fatal(out)
+		}
+		messages := r.Take()
+		if len(messages) == 0 || !messages[0].Ready || messages[0].PGID != own {
+			t.Fatalf("received %+v, want READY=1 from process group %d", messages, own)
+		}
+	}
+}
+
 func TestNotifyRefusesWhatWouldBeDropped(t *testing.T) {
 	r := receiver(t, socketIn(t))
 	for _, state := range []string{"", "ready", "STATUS=" + strings.Repeat("x", handoff.MaxDatagram)} {
