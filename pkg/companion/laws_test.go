@@ -22,11 +22,13 @@ func TestEveryHistoryKeepsTheLaws(t *testing.T) {
 	for _, a := range arrows(t) {
 		pairs[[2]phase{a.from, a.to}] = true
 	}
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		w.laws.arrows = pairs
-		w.run()
-	})
+	for range 10 { // a hundred histories each
+		rapid.Check(t, func(t *rapid.T) {
+			w := newWorld(t)
+			w.laws.arrows = pairs
+			w.run()
+		})
+	}
 }
 
 // laws knows a history as far as the invariants need it.
