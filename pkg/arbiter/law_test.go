@@ -92,9 +92,8 @@ func (l *law) before(e event) {
 	case scaleAsked, parkAsked:
 		l.scaled = true
 	case configLoaded:
-		l.scaled = false
 		if e.err == "" && e.token == 0 && l.w.core.reload.phase == reloadLoading && !l.w.core.reload.asked.only && e.number < 9999 {
-			l.open[e.number] = true
+			l.open[e.number], l.scaled = true, false
 		}
 	}
 }

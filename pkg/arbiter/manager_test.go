@@ -216,6 +216,18 @@ func TestCompanionsComeBackWhileTheirManagerEnds(t *testing.T) {
 	r.do(adoptedGroupEnded{500}).orders("start manager 2", "tell manager 2 apply 1")
 }
 
+func TestCompanionsThatComeBackWaitForNothingElse(t *testing.T) {
+	job := companions("job")
+	r := serving(t, configOf(1, job))
+	r.reload(configOf(1))
+	r.allReady().drained()
+	r.report(running(configOf(1, job).Companions[0], 0)) // it has ended, its manager has not
+	r.askReload()
+	r.pass(70 * time.Second)
+	r.loaded(configOf(1, job)).allReady().drained()
+	r.managerDies(byKill).orders("start manager 2", "tell manager 2 apply 1")
+}
+
 func TestAFirstReloadMayBringTheFirstCompanions(t *testing.T) {
 	r := serving(t, configOf(1))
 	token := r.reload(configOf(1, companions("job")))

@@ -406,7 +406,6 @@ func (c *core) failReload(now time.Time, reason string) {
 	}
 	if r.rolling() {
 		c.do(retireListeners{keep})
-		c.fill(now) // whom a successor that waited for its turn had kept from its own
 	}
 	c.endReload(now, reason)
 }
