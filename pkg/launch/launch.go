@@ -98,7 +98,7 @@ func command(p *config.Process, path string, argv, env []string) proc.Command {
 		c.Credential = &proc.Credential{UID: p.Credential.UID, GID: p.Credential.GID, Groups: p.Credential.Groups}
 	}
 	for _, r := range p.Rlimits {
-		c.Rlimits = append(c.Rlimits, proc.Rlimit{Resource: r.Resource, Soft: r.Soft, Hard: r.Hard})
+		c.Rlimits = append(c.Rlimits, proc.Rlimit{Name: r.Name, Resource: r.Resource, Soft: r.Soft, Hard: r.Hard})
 	}
 	return c
 }
@@ -114,7 +114,7 @@ func FailureCode(err error) int {
 
 // FailureReason is the sentence for such a failure.
 func FailureReason(argv []string, err error) string {
-	name := ""
+	name := "the program"
 	if len(argv) > 0 {
 		name = argv[0]
 	}
