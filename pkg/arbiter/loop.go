@@ -39,6 +39,7 @@ type loop struct {
 	pids map[id]int
 
 	manager managerProcess
+	line    func() (conn *link.Conn, theirs int, err error)
 	adopted map[int]bool // groups of a dead manager that are watched
 
 	loads   chan loaded // configurations that were read again

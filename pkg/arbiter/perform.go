@@ -184,17 +184,27 @@ func (l *loop) startManager(a startManager) {
 	l.step(managerStarted{a.attempt, pid})
 }
 
-func (l *loop) spawnManager() (pid int, err error) {
+// openLine makes the line to a manager: this end of it, and the raw descriptor that
+// the manager inherits.
+func openLine() (conn *link.Conn, theirs int, err error) {
 	ours, theirs, err := link.Pair()
+	if err != nil {
+		return nil, -1, err
+	}
+	if conn, err = link.Open(ours); err != nil {
+		unix.Close(ours)
+		unix.Close(theirs)
+		return nil, -1, err
+	}
+	return conn, theirs, nil
+}
+
+func (l *loop) spawnManager() (pid int, err error) {
+	conn, theirs, err := l.line()
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(theirs)
-	conn, err := link.Open(ours)
-	if err != nil {
-		unix.Close(ours)
-		return 0, err
-	}
 	text, err := l.ManagerSpec(l.core.config, l.managerAt)
 	if err != nil {
 		conn.Close()
