@@ -88,21 +88,18 @@ func TestEveryArrowOfTheDiagramCanBeWalked(t *testing.T) {
 	}
 	for _, a := range arrows(t) {
 		t.Run(string(a.from)+" "+a.on+" "+string(a.to), func(t *testing.T) {
-			var r *rig
-			spec := func(config.Companion) config.Companion { return specOf("a") }
-			use := func(change func(*config.Companion)) {
-				spec = func(config.Companion) config.Companion { return specOf("a", change) }
-			}
+			spec := func(*config.Companion) {}
 			switch a.on {
 			case "exit, backoff_initial 0":
-				use(atOnce)
+				spec = atOnce
 			case "exit, autorestart no":
-				use(never)
+				spec = never
 			case "exit, retries used up":
-				use(noRetries)
+				spec = noRetries
 			case "max_lifetime":
-				use(lived)
+				spec = lived
 			}
+			var r *rig
 			switch {
 			case a.from == none:
 				r = newRig(t)
@@ -115,7 +112,7 @@ func TestEveryArrowOfTheDiagramCanBeWalked(t *testing.T) {
 			case strings.Contains(a.on, "before its process"):
 				r = newRig(t, specOf("a"))
 			case a.from == starting || a.from == running:
-				r = newRig(t, spec(config.Companion{})).begin("a")
+				r = newRig(t, specOf("a", spec)).begin("a")
 				if a.on == "exit, retries used up" {
 					r.exit("a", crash).begin("a")
 				}

@@ -61,8 +61,17 @@ func (w *world) run() {
 		do     func()
 	}{
 		// What is drawn is often among the first.
-		{6, w.pass}, {4, w.begin}, {4, w.tell}, {2, w.ready}, {4, w.exitByItself}, {4, w.actOn}, {4, w.pass},
-		{2, w.tell}, {1, w.applySome}, {1, w.repeat}, {1, w.membersEnd},
+		{6, w.pass},
+		{4, w.begin},
+		{4, w.tell},
+		{2, w.ready},
+		{4, w.exitByItself},
+		{4, w.actOn},
+		{4, w.pass},
+		{2, w.tell},
+		{1, w.applySome},
+		{1, w.repeat},
+		{1, w.membersEnd},
 	}
 	var deck []func()
 	for _, c := range commands {
