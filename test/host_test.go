@@ -46,12 +46,15 @@ func TestPidfileOfALivingProcessIsRespected(t *testing.T) {
 	if code := s.exit(patience); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if len(s.journal.all(func(r record) bool { return r.Level == "ERROR" && strings.Contains(r.Line, strings.TrimSpace(mine)) })) == 0 {
-		t.Errorf("no error names the pid %s", mine)
-	}
+	s.journal.await(t, 0, errorNaming(os.Getpid()), "the pid of the other")
 	if got := readFile(t, s.path("app.pid")); got != mine {
 		t.Errorf("the pidfile holds %q, want it untouched", got)
 	}
+}
+
+// errorNaming matches errors that mention a pid.
+func errorNaming(pid int) match {
+	return func(r record) bool { return r.Level == "ERROR" && strings.Contains(r.Msg, fmt.Sprint(pid)) }
 }
 
 func TestSecondGoforkOnTheSameSocketIsRefused(t *testing.T) {
@@ -62,10 +65,7 @@ func TestSecondGoforkOnTheSameSocketIsRefused(t *testing.T) {
 	if code := second.exit(patience); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	pid := fmt.Sprint(first.pid())
-	if len(second.journal.all(func(r record) bool { return r.Level == "ERROR" && strings.Contains(r.Line, pid) })) == 0 {
-		t.Errorf("no error names the first one's pid %s", pid)
-	}
+	second.journal.await(t, 0, errorNaming(first.pid()), "the first one's pid")
 	if n := len(second.journal.all(is("worker.started"))); n != 0 {
 		t.Errorf("the second one has started %d workers", n)
 	}

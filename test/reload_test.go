@@ -119,6 +119,9 @@ func TestReloadAnswersWhatTheOldWorkersHold(t *testing.T) {
 			s := start(t, "[worker]\ncount = 1\nready = \"notify\"\n"+tt.worker)
 			old := workerPIDs(s.ready())[0]
 			held := s.begin(tt.path)
+			if tt.name == "command" {
+				eventually(t, "the worker holds the request", func() bool { return s.journal.printed("holding") })
+			}
 			s.mustReload()
 			if pid := workerPIDs(s.look()); !slices.Contains(pid, old) && tt.name == "handler" {
 				t.Errorf("the old worker %d has not waited for its request: %v", old, pid)

@@ -547,6 +547,7 @@ ready = "notify"
 `, reusePort))
 			s.ready()
 			held := s.begin("/hold")
+			eventually(t, "a worker holds the request", func() bool { return s.journal.printed("holding") })
 			m := s.mark()
 			s.signal(syscall.SIGTERM)
 			s.awaitSince(m, "worker.exited")

@@ -1,0 +1,177 @@
+//go:build linux
+
+package test
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gofork/gofork/pkg/control"
+)
+
+// Between a worker's death and its successor's first accept the kernel takes the
+// connections, on a socket that nobody has closed.
+func TestConnectionsWaitForTheNextWorker(t *testing.T) {
+	t.Parallel()
+	for _, reusePort := range []bool{false, true} {
+		t.Run(fmt.Sprintf("reuse_port %v", reusePort), func(t *testing.T) {
+			t.Parallel()
+			s := start(t, fmt.Sprintf(`
+[server]
+bind = ["@ADDR"]
+reuse_port = %v
+[worker]
+command = ["@TEST", "app", "@DIR/app"]
+count = 1
+ready = "notify"
+`, reusePort))
+			pid := workerPIDs(s.ready())[0]
+			writeFile(t, s.path("app"), "hang")
+			m := s.mark()
+			kill(t, mustLookup(t, pid), syscall.SIGKILL)
+			hung := s.awaitSince(m, "worker.started")
+			eventually(t, "the next worker hangs", func() bool { return s.journal.printed("hanging") })
+			waiting := s.begin("/pid")
+			writeFile(t, s.path("app"), "good")
+			kill(t, mustLookup(t, hung.pid()), syscall.SIGKILL)
+			if a := s.awaitAnswer(waiting); a.err != nil || a.code != http.StatusOK || a.body == strconv.Itoa(pid) {
+				t.Errorf("the request that waited got %d %q, error %v; want 200 from the next worker", a.code, a.body, a.err)
+			}
+		})
+	}
+}
+
+// Scaling down and recycling let the worker answer what it has.
+func TestScalingDownAnswersWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello)
+	s.ready()
+	var slow []<-chan answer
+	for range 8 { // both workers have some
+		slow = append(slow, s.begin("/sleep?d=700ms"))
+	}
+	s.signal(syscall.SIGTTOU)
+	s.await("worker.draining", "cause", "scale")
+	for _, answered := range slow {
+		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
+			t.Errorf("a request in flight got %d, %v; want 200", a.code, a.err)
+		}
+	}
+	s.await("worker.exited", "expected", true, "code", 0)
+}
+
+// What a worker was doing when it hung is in its stacks.
+func TestAbortedHandlerWorkerPrintsItsStacks(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello)
+	pid := workerPIDs(s.ready())[0]
+	running := s.begin("/sleep?d=60s")
+	kill(t, mustLookup(t, pid), syscall.SIGABRT)
+	kill(t, mustLookup(t, workerPIDs(s.look())[1]), syscall.SIGABRT)
+	s.await("worker.exited", "pid", pid, "signal", "SIGABRT")
+	s.awaitAnswer(running)
+	eventually(t, "the stack of the request", func() bool { return s.journal.printed("ServeHTTP") })
+	if !s.journal.printed("goroutine ") {
+		t.Error("no goroutine is printed")
+	}
+}
+
+func TestTimeoutRecordsNameTheClock(t *testing.T) {
+	t.Parallel()
+	for clock, worker := range map[string]string{
+		"boot_timeout": `command = ["sleep", "1000"]
+ready = "notify"
+boot_timeout = "200ms"`,
+		"timeout": `command = ["@TEST", "beat-once"]
+ready = "notify"
+timeout = "200ms"
+abort_grace = "50ms"`,
+	} {
+		t.Run(clock, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "[worker]\ncount = 1\n"+worker)
+			r := s.await("worker.timeout", "clock", clock)
+			if (clock == "timeout") != (r.text("last_beat") != "") {
+				t.Errorf("want the time of the last beat for a heartbeat alone, got %v", r)
+			}
+			exited := s.await("worker.exited")
+			if exited.text("reason") != clock {
+				t.Errorf("want the reason %s, got %v", clock, exited)
+			}
+			s.signal(syscall.SIGTERM)
+			s.exit(patience)
+		})
+	}
+}
+
+func TestWatchedFilesReload(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["@TEST", "app", "@DIR/src/app"]
+count = 1
+ready = "notify"
+watch = ["@DIR/src/**/*.py", "@DIR/src/app"]
+`, withFile("src/deep/a.py", "1"), withFile("src/b.txt", "1"))
+	first := s.ready()
+	m := s.mark()
+	for range 5 { // an editor's burst is one change
+		writeFile(t, s.path("src/deep/a.py"), "2")
+	}
+	writeFile(t, s.path("src/b.txt"), "2")
+	r := s.awaitSince(m, "reload.started")
+	if !strings.Contains(r.text("by"), filepath.Join("deep", "a.py")) {
+		t.Errorf("want the file that changed, got %v", r)
+	}
+	s.awaitSince(m, "reload.done")
+
+	m = s.mark()
+	writeFile(t, s.path("src/app"), "exit 9")
+	s.awaitSince(m, "reload.failed")
+	pid := s.mustGet("/pid")
+	if pid == strconv.Itoa(workerPIDs(first)[0]) {
+		t.Error("the first worker still answers")
+	}
+	if st := s.look(); st.LastReload == nil || !strings.Contains(st.LastReload.Error, "code 9") {
+		t.Errorf("the last reload is %+v, want the reason of the failure", st.LastReload)
+	}
+	m = s.mark()
+	writeFile(t, s.path("src/app"), "good")
+	s.awaitSince(m, "reload.done")
+	s.awaitStatus("one worker of the last generation is left", func(st control.Status) bool {
+		return len(st.Workers.List) == 1 && strconv.Itoa(workerPIDs(st)[0]) != pid
+	})
+	if n := len(s.journal.all(is("reload.started"))); n != 3 {
+		t.Errorf("%d reloads, want 3: one for each burst of changes", n)
+	}
+}
+
+// A quick stop hurries what a graceful one waits for.
+func TestReloadUnderWayDoesNotHoldAStopUp(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["@TEST", "app", "@DIR/app"]
+count = 2
+ready = "notify"
+boot_timeout = "60s"
+`)
+	s.ready()
+	writeFile(t, s.path("app"), "hang")
+	s.signal(syscall.SIGHUP)
+	eventually(t, "a new worker hangs", func() bool { return s.journal.printed("hanging") })
+	began := time.Now()
+	s.stop(slack)
+	if took := time.Since(began); took > slack {
+		t.Errorf("the stop took %s", took)
+	}
+	if n := len(s.journal.all(is("worker.killed"))); n != 0 {
+		t.Errorf("%d workers were killed, want none", n)
+	}
+}
