@@ -132,16 +132,26 @@ func (l *loop) runHook(name string, env ...string) error {
 }
 
 // drainHooks lets the hooks that are queued at the end run, all of them together
-// for no longer than hooks.timeout.
+// for no longer than hooks.timeout, or what a quick stop leaves to everybody.
 func (l *loop) drainHooks() {
-	until := time.Now().Add(l.config().Hooks.Timeout)
+	window := l.config().Hooks.Timeout
+	if window <= 0 || l.core != nil && l.core.stop.quick {
+		window = quickWindow
+	}
+	until := time.Now().Add(window)
 	for len(l.hooks) > 0 && time.Now().Before(until) {
 		h := l.hooks[0]
 		h.deadline = sooner(h.deadline, until)
 		l.awaitHook()
 	}
-	for _, h := range l.hooks {
+	for len(l.hooks) > 1 {
+		h := l.hooks[len(l.hooks)-1]
+		l.hooks = l.hooks[:len(l.hooks)-1]
 		l.hookFailed(h, "left out: gofork ends")
+	}
+	if len(l.hooks) > 0 {
+		l.hooks[0].deadline = until.Add(time.Second) // killed: it has a moment to be gone
+		l.awaitHook()
 	}
 	l.hooks = nil
 }

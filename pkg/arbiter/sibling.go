@@ -90,6 +90,9 @@ func (l *loop) suffix() string {
 // arbiter.
 func (l *loop) startUpgrade() {
 	begin := func(err error) {
+		if err == nil && l.core.stop.sent {
+			err = errors.New("gofork is stopping") // it would start without sockets
+		}
 		if err != nil {
 			l.step(upgradeStarted{err: err.Error()})
 			return
