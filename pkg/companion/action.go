@@ -29,6 +29,8 @@ type (
 		id
 		signal syscall.Signal
 	}
+	// measureProcess asks for the leader's memory; the outcome is processMeasured.
+	measureProcess struct{ id }
 	// record is a line of the log and an event of the stream.
 	record struct {
 		level   slog.Level
@@ -47,10 +49,11 @@ type (
 	finish struct{}
 )
 
-func (startProcess) action()  {}
-func (signalProcess) action() {}
-func (signalGroup) action()   {}
-func (record) action()        {}
-func (send) action()          {}
-func (forget) action()        {}
-func (finish) action()        {}
+func (startProcess) action()   {}
+func (signalProcess) action()  {}
+func (signalGroup) action()    {}
+func (measureProcess) action() {}
+func (record) action()         {}
+func (send) action()           {}
+func (forget) action()         {}
+func (finish) action()         {}

@@ -13,6 +13,11 @@ import (
 	"github.com/gofork/gofork/pkg/proc"
 )
 
+// measureInterval is how often the memory of a companion with a max_memory is
+// looked at. Nothing tells when a process grows, so this is the one thing that is
+// polled, and only when it is asked for.
+const measureInterval = 5 * time.Second
+
 // quickWindow is what is left to everybody after a quick stop was asked for.
 const quickWindow = 5 * time.Second
 
@@ -61,6 +66,10 @@ func (c *core) step(now time.Time, e event) []action {
 	case readyReceived:
 		if i := c.current(e.id); i != nil && i.phase == starting {
 			c.run(now, i)
+		}
+	case processMeasured:
+		if i := c.current(e.id); i != nil && i.phase == running && i.live.MaxMemory > 0 && e.rss > i.live.MaxMemory {
+			c.stop(now, i, i.live.StopTimeout, thenStart, causeMemory)
 		}
 	case timePassed:
 		for _, i := range slices.Clone(c.instances) {
@@ -158,6 +167,9 @@ func (c *core) started(now time.Time, i *instance, pid int) {
 
 func (c *core) run(now time.Time, i *instance) {
 	i.enter(running)
+	if i.live.MaxMemory > 0 {
+		i.measureAt = now.Add(measureInterval)
+	}
 	c.record(slog.LevelInfo, "companion.running", "companion is up", i, slog.Duration("after", now.Sub(i.startedAt)))
 	c.resolve(i, outcomeRunning)
 }
@@ -324,6 +336,10 @@ func (c *core) deadlines(now time.Time, i *instance) {
 		i.lifetimeDeadline = time.Time{}
 		c.stop(now, i, i.live.StopTimeout, thenStart, causeLifetime)
 		return
+	}
+	if i.phase == running && due(i.measureAt, now) {
+		i.measureAt = now.Add(measureInterval)
+		c.do(measureProcess{i.id()})
 	}
 	if !due(i.deadline, now) {
 		return

@@ -50,18 +50,24 @@ type (
 	groupEnded struct{ id }
 	// readyReceived is READY=1 of a member of the attempt's group.
 	readyReceived struct{ id }
+	// processMeasured is the memory of an attempt's leader, in bytes.
+	processMeasured struct {
+		id
+		rss int64
+	}
 	// timePassed says that a deadline may have come.
 	timePassed struct{}
 )
 
-func (applyAsked) event()     {}
-func (actAsked) event()       {}
-func (shutdownAsked) event()  {}
-func (processStarted) event() {}
-func (processExited) event()  {}
-func (groupEnded) event()     {}
-func (readyReceived) event()  {}
-func (timePassed) event()     {}
+func (applyAsked) event()      {}
+func (actAsked) event()        {}
+func (shutdownAsked) event()   {}
+func (processStarted) event()  {}
+func (processExited) event()   {}
+func (groupEnded) event()      {}
+func (readyReceived) event()   {}
+func (processMeasured) event() {}
+func (timePassed) event()      {}
 
 // exitStatus is how a process ended: by a signal, with a code, or never begun.
 type exitStatus struct {

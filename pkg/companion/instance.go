@@ -54,6 +54,7 @@ type instance struct {
 	leftoverDeadline time.Time // SIGKILL for members whose leader ended unasked; zero = none
 	lifetimeDeadline time.Time // of a process that is up: max_lifetime is over; zero = off
 	resetDeadline    time.Time // of a process that is up: backoff_reset is over, earlier failures are forgotten; zero = there are none
+	measureAt        time.Time // of one that is RUNNING: its memory is looked at next; zero = max_memory is off
 
 	startedAt time.Time
 	failures  restart.Counter
@@ -90,7 +91,7 @@ func (i *instance) enter(p phase) {
 	i.phase = p
 	i.deadline = time.Time{}
 	if p != running {
-		i.lifetimeDeadline, i.resetDeadline = time.Time{}, time.Time{}
+		i.lifetimeDeadline, i.resetDeadline, i.measureAt = time.Time{}, time.Time{}, time.Time{}
 	}
 	i.changed = true
 }
@@ -112,7 +113,7 @@ func (i *instance) reports(s exitStatus) bool {
 func (i *instance) earliest() time.Time {
 	t := sooner(i.deadline, i.leftoverDeadline)
 	if i.phase == running {
-		t = sooner(t, sooner(i.lifetimeDeadline, i.resetDeadline))
+		t = sooner(t, sooner(i.measureAt, sooner(i.lifetimeDeadline, i.resetDeadline)))
 	}
 	return t
 }

@@ -27,6 +27,12 @@ func (l *loop) perform(a action) {
 		if pid, ok := l.pids[a.id]; ok {
 			_ = l.System.SignalGroup(pid, a.signal)
 		}
+	case measureProcess:
+		if pid, ok := l.pids[a.id]; ok {
+			if rss, err := l.System.RSS(pid); err == nil { // else it has ended: its exit is on the way
+				l.step(processMeasured{a.id, rss})
+			}
+		}
 	case record:
 		l.record(a)
 	case send:

@@ -18,6 +18,7 @@ const (
 	causeShutdown = "shutdown"
 	causeArbiter  = "the arbiter is gone"
 	causeLifetime = "recycled: max_lifetime"
+	causeMemory   = "recycled: max_memory"
 )
 
 func (c *core) record(level slog.Level, event, message string, i *instance, attrs ...slog.Attr) {

@@ -9,10 +9,7 @@ import (
 // anything but its default is refused, because a setting that has no effect is worse
 // than an error. "*" stands for one step of a dotted key.
 func notYet() []string {
-	return []string{
-		"companion.*.max_memory",
-		"companion_defaults.max_memory",
-	}
+	return []string{}
 }
 
 // NotYet reports whether nothing acts on the key so far, so that only its default is
