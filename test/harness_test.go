@@ -338,6 +338,7 @@ func (s *server) exit(within time.Duration) int {
 	case <-deadline.C:
 		s.t.Fatalf("gofork still runs after %s", within)
 	}
+	s.journal.settle(300 * time.Millisecond)
 	ws, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if ok && ws.Signaled() {
 		return 128 + int(ws.Signal())

@@ -108,6 +108,19 @@ func (j *journal) finish() {
 	j.update(func() { j.done = true })
 }
 
+// settle waits until everything that was written has been read, or, when somebody
+// still has the other end open, for a while.
+func (j *journal) settle(atMost time.Duration) {
+	read := make(chan struct{})
+	go func() { j.readers.Wait(); close(read) }()
+	wait := time.NewTimer(atMost)
+	defer wait.Stop()
+	select {
+	case <-read:
+	case <-wait.C:
+	}
+}
+
 func (j *journal) add(line string, seen func(record)) {
 	rec, ok := parseRecord(line)
 	if ok && seen != nil {

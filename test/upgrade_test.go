@@ -159,7 +159,7 @@ func TestUpgradeFromSignalToPromotion(t *testing.T) {
 	s.awaitLines("alone", 3) // start, stop, start
 	s.neverTwice("alone")
 	if st.State != "running" {
-		st = n.awaitStatus("it runs", func(st control.Status) bool { return st.State == "running" })
+		n.awaitStatus("it runs", func(st control.Status) bool { return st.State == "running" })
 	}
 
 	// And once more, from the new one.
