@@ -47,8 +47,7 @@ How values are written:
 | surge | a number, or a percentage such as ` + "`\"25%\"`" + ` |
 
 Marks: **H** only with worker.handler, refused beside worker.command. **own** only in a
-companion itself, not in ` + "`[companion_defaults]`" + `. **not yet** known, and refused unless it has
-its default.
+companion itself, not in ` + "`[companion_defaults]`" + `.
 
 Relative paths start at server.chdir, else where gofork was started.
 ` + "`${VAR}` and `${VAR:-default}`" + ` are expanded in env values, paths, cwd, unix socket
@@ -142,9 +141,6 @@ func meaning(k config.Key) string {
 	}
 	if k.Own {
 		text += " **own**"
-	}
-	if k.NotYet() {
-		text += " **not yet**"
 	}
 	return text
 }

@@ -16,7 +16,6 @@ import (
 type reader struct {
 	schema   schema
 	environ  map[string]string
-	unbuilt  []string // notYet
 	problems Problems // without File and Line where the key says where it is
 }
 
@@ -106,7 +105,7 @@ func (r *reader) read(name, path string, raw any, base *values) *values {
 			v.failed[meant] = true // it is most likely not missing
 			continue
 		}
-		if value, ok := r.parse(k, at, value); ok && r.allowed(t, k, at, value) {
+		if value, ok := r.parse(k, at, value); ok {
 			v.own[key] = value
 		} else {
 			v.failed[key] = true
@@ -124,14 +123,6 @@ func (r *reader) isTable(name, key string) bool {
 		key = name + "." + key
 	}
 	return r.schema[key] != nil
-}
-
-// allowed refuses what is not built yet.
-func (r *reader) allowed(t *table, k *Key, at string, value any) bool {
-	if !slices.ContainsFunc(r.unbuilt, func(p string) bool { return matchKey(p, at) }) || sameValue(value, t.defaults[k.Name]) {
-		return true
-	}
-	return r.bad(at, nil, "not supported yet")
 }
 
 // parse reads one value. It reports false after it has recorded what is wrong.

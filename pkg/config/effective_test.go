@@ -54,7 +54,7 @@ func asJSON(t *testing.T, c *Config) string {
 
 func TestEffectiveResolvesToTheSameAgain(t *testing.T) {
 	eachCase(t, "testdata/good/*.txtar", func(t *testing.T, c *goldenCase) {
-		before, err := load(c.src, testKnown(), testHost(), notYet())
+		before, err := load(c.src, testKnown(), testHost())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestExamplesSurviveBeingShown(t *testing.T) {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, path := range paths {
-		before, err := load(Source{Path: path}, testKnown(), testHost(), notYet())
+		before, err := load(Source{Path: path}, testKnown(), testHost())
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue

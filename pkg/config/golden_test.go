@@ -117,7 +117,7 @@ func eachCase(t *testing.T, pattern string, run func(t *testing.T, c *goldenCase
 
 func TestLoadReportsEverythingThatIsWrong(t *testing.T) {
 	eachCase(t, "testdata/bad/*.txtar", func(t *testing.T, c *goldenCase) {
-		_, err := load(c.src, testKnown(), testHost(), notYet())
+		_, err := load(c.src, testKnown(), testHost())
 		if err == nil {
 			t.Fatal("loaded without an error")
 		}
@@ -130,7 +130,7 @@ func TestLoadReportsEverythingThatIsWrong(t *testing.T) {
 
 func TestLoadResolvesGoodFiles(t *testing.T) {
 	eachCase(t, "testdata/good/*.txtar", func(t *testing.T, c *goldenCase) {
-		got, err := load(c.src, testKnown(), testHost(), notYet())
+		got, err := load(c.src, testKnown(), testHost())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,7 +96,7 @@ func TestGoodFilesFitTheSchema(t *testing.T) {
 				}
 			}
 		}
-		loaded, err := load(c.src, testKnown(), testHost(), notYet())
+		loaded, err := load(c.src, testKnown(), testHost())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,33 +29,3 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		}
 	}
 }
-
-func TestNotYetNamesKeysOfTheSchema(t *testing.T) {
-	for _, pattern := range notYet() {
-		found := slices.ContainsFunc(Keys(), func(k Key) bool {
-			path := k.Path()
-			return matchKey(pattern, path) || matchKey(pattern, strings.Replace(path, "companion.NAME", defaultsTable, 1))
-		})
-		if !found {
-			t.Errorf("%s matches no key", pattern)
-		}
-	}
-}
-
-func TestMatchKey(t *testing.T) {
-	for _, tt := range []struct {
-		pattern, key string
-		want         bool
-	}{
-		{"admin.*", "admin.bind", true},
-		{"admin.*", "admin", false},
-		{"admin.*", "admin.bind.x", false},
-		{"companion.*.max_memory", "companion.a.max_memory", true},
-		{"companion.*.max_memory", "companion.a.max_lifetime", false},
-		{"worker.watch", "worker.watches", false},
-	} {
-		if got := matchKey(tt.pattern, tt.key); got != tt.want {
-			t.Errorf("matchKey(%q, %q) = %v", tt.pattern, tt.key, got)
-		}
-	}
-}

@@ -47,11 +47,11 @@ const maxFile = 8 << 20
 // back whole, as [Problems]; any other error means that the working directory
 // cannot be found. It reads files and looks up users, and changes nothing.
 func Load(src Source, known Known) (*Config, error) {
-	return load(src, known, thisHost(), notYet())
+	return load(src, known, thisHost())
 }
 
-// load takes what differs from machine to machine, and the patterns of notYet.
-func load(src Source, known Known, host host, unbuilt []string) (*Config, error) {
+// load takes what differs from machine to machine.
+func load(src Source, known Known, host host) (*Config, error) {
 	dir := src.Dir
 	if !filepath.IsAbs(dir) {
 		wd, err := os.Getwd()
@@ -67,7 +67,7 @@ func load(src Source, known Known, host host, unbuilt []string) (*Config, error)
 		return nil, in.located(nil)
 	}
 	l := &resolver{
-		reader:   reader{schema: newSchema(), environ: environ, unbuilt: unbuilt},
+		reader:   reader{schema: newSchema(), environ: environ},
 		known:    known,
 		host:     host,
 		name:     nameOf(src.Path),

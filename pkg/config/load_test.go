@@ -27,7 +27,7 @@ func loadIn(t testing.TB, dir, doc string, h host) (*Config, error) {
 	if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(doc), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return load(Source{Path: "app.toml", Dir: dir}, testKnown(), h, notYet())
+	return load(Source{Path: "app.toml", Dir: dir}, testKnown(), h)
 }
 
 func TestLoadNamesAFileThatCannotBeRead(t *testing.T) {
@@ -36,7 +36,7 @@ func TestLoadNamesAFileThatCannotBeRead(t *testing.T) {
 		"nope.toml": "nope.toml: cannot read it: no such file or directory",
 		".":         ".: cannot read it: is a directory",
 	} {
-		_, err := load(Source{Path: path, Dir: dir}, testKnown(), testHost(), notYet())
+		_, err := load(Source{Path: path, Dir: dir}, testKnown(), testHost())
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", path, err, want)
 		}
@@ -53,7 +53,7 @@ func TestLoadRefusesAnEndlessFile(t *testing.T) {
 	if err := f.Truncate(maxFile + 1); err != nil {
 		t.Fatal(err)
 	}
-	_, err = load(Source{Path: "big.toml", Dir: dir}, testKnown(), testHost(), notYet())
+	_, err = load(Source{Path: "big.toml", Dir: dir}, testKnown(), testHost())
 	if want := "big.toml: cannot read it: it is larger than 8 MiB"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -102,7 +102,7 @@ func TestRuntimeDirFallsBack(t *testing.T) {
 	} {
 		h := testHost()
 		h.euid = tt.euid
-		c, err := load(Source{Environ: append(tt.environ, "GOFORK_WORKER__HANDLER=hello"), Dir: t.TempDir()}, testKnown(), h, notYet())
+		c, err := load(Source{Environ: append(tt.environ, "GOFORK_WORKER__HANDLER=hello"), Dir: t.TempDir()}, testKnown(), h)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestSettingsOfOneKeyLaterWins(t *testing.T) {
 		{Key: "worker", Value: `{ command = ["a"], count = 2 }`, Flag: "--set"},
 		{Key: "worker.count", Value: "3", Flag: "--workers"},
 		{Key: "worker.command", Value: "true", Flag: "--set"},
-	}}, testKnown(), testHost(), notYet())
+	}}, testKnown(), testHost())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func BenchmarkLoadThousandCompanions(b *testing.B) {
 	}
 	src := Source{Path: "app.toml", Dir: dir}
 	for b.Loop() {
-		if _, err := load(src, testKnown(), testHost(), notYet()); err != nil {
+		if _, err := load(src, testKnown(), testHost()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -254,7 +254,7 @@ func FuzzLoad(f *testing.F) {
 		if key != "" {
 			src.Set = []Setting{{Key: key, Value: value, Flag: "--set"}}
 		}
-		c, err := load(src, testKnown(), testHost(), notYet())
+		c, err := load(src, testKnown(), testHost())
 		if (c == nil) == (err == nil) {
 			t.Fatalf("neither or both of a configuration and an error: %v, %v", c, err)
 		}
@@ -303,7 +303,7 @@ func TestKeysThatAreNotSupportedYetAreReadAlready(t *testing.T) {
 		`GOFORK_HOOKS__ON_EXIT=["notify", "${WHO:-me}"]`,
 		"GOFORK_HOOKS__PRE_EXEC=[]",
 	}}
-	c, err := load(src, testKnown(), testHost(), nil)
+	c, err := load(src, testKnown(), testHost())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func TestKeysThatAreNotSupportedYetAreReadAlready(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	_, err = load(Source{Dir: dir, Environ: append(src.Environ, "GOFORK_WORKER__HTTP__TLS_CERT=x", "GOFORK_WORKER__HANDLER=", "GOFORK_WORKER__COMMAND=x")}, testKnown(), testHost(), nil)
+	_, err = load(Source{Dir: dir, Environ: append(src.Environ, "GOFORK_WORKER__HTTP__TLS_CERT=x", "GOFORK_WORKER__HANDLER=", "GOFORK_WORKER__COMMAND=x")}, testKnown(), testHost())
 	const want = "GOFORK_WORKER__HTTP__MAX_BODY: worker.http.max_body: is for handler workers only"
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "worker.http: tls_cert and tls_key must be set together") {
 		t.Errorf("got %v", err)
@@ -335,7 +335,7 @@ func TestNamedPipeIsNoFile(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "app.toml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := load(Source{Path: "app.toml", Dir: dir}, testKnown(), testHost(), notYet())
+	_, err := load(Source{Path: "app.toml", Dir: dir}, testKnown(), testHost())
 	if err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("got %v", err)
 	}
