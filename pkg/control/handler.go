@@ -61,32 +61,48 @@ func newHandler(b Backend, admit func(*http.Request) *Error, metrics http.Handle
 
 type bodyKey struct{}
 
-// routes is the whole API: path, method, answer.
-func (h *handler) routes(metrics http.Handler) *http.ServeMux {
-	mux := http.NewServeMux()
-	on := func(pattern, method string, a answerer) { mux.Handle(pattern, h.route(method, a)) }
-	on("/v1/status", http.MethodGet, h.status)
-	on("/v1/companions", http.MethodGet, h.companions)
-	on("/v1/companions/{target}", http.MethodGet, h.companion)
-	for _, op := range []string{OpStart, OpStop, OpRestart, OpSignal} {
-		on("/v1/companions/{target}/"+op, http.MethodPost, h.act(op))
+// endpoint is one path of the API.
+type endpoint struct {
+	pattern, method string
+	answer          answerer
+}
+
+// endpoints is the whole API.
+func (h *handler) endpoints(metrics http.Handler) []endpoint {
+	const get, post = http.MethodGet, http.MethodPost
+	all := []endpoint{
+		{"/v1/status", get, h.status},
+		{"/v1/companions", get, h.companions},
+		{"/v1/companions/{target}", get, h.companion},
+		{"/v1/companions/{target}/" + OpStart, post, h.act(OpStart)},
+		{"/v1/companions/{target}/" + OpStop, post, h.act(OpStop)},
+		{"/v1/companions/{target}/" + OpRestart, post, h.act(OpRestart)},
+		{"/v1/companions/{target}/" + OpSignal, post, h.act(OpSignal)},
+		{"/v1/companions/{target}/logs", get, h.logs},
+		{"/v1/reload", post, h.reload},
+		{"/v1/reread", post, h.reread},
+		{"/v1/scale", post, h.scale},
+		{"/v1/stop", post, h.stop},
+		{"/v1/reopen", post, h.reopen},
+		{"/v1/upgrade", post, h.upgrade},
+		{"/v1/events", get, h.events},
+		{"/v1/config", get, h.config},
+		{"/livez", get, h.livez},
+		{"/readyz", get, h.readyz},
 	}
-	on("/v1/companions/{target}/logs", http.MethodGet, h.logs)
-	on("/v1/reload", http.MethodPost, h.reload)
-	on("/v1/reread", http.MethodPost, h.reread)
-	on("/v1/scale", http.MethodPost, h.scale)
-	on("/v1/stop", http.MethodPost, h.stop)
-	on("/v1/reopen", http.MethodPost, h.reopen)
-	on("/v1/upgrade", http.MethodPost, h.upgrade)
-	on("/v1/events", http.MethodGet, h.events)
-	on("/v1/config", http.MethodGet, h.config)
-	on("/livez", http.MethodGet, h.livez)
-	on("/readyz", http.MethodGet, h.readyz)
 	if metrics != nil {
-		on("/metrics", http.MethodGet, func(w http.ResponseWriter, r *http.Request, _ []byte) error {
+		all = append(all, endpoint{"/metrics", get, func(w http.ResponseWriter, r *http.Request, _ []byte) error {
 			metrics.ServeHTTP(w, r)
 			return nil
-		})
+		}})
+	}
+	return all
+}
+
+func (h *handler) routes(metrics http.Handler) *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, e := range h.endpoints(metrics) {
+		mux.Handle(e.pattern, h.route(e.method, e.answer))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { h.fail(w, r, notFound(r)) })
 	return mux
