@@ -2,7 +2,6 @@ package arbiter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +20,7 @@ type backend struct {
 	events   *hub
 }
 
-var errEnded = errors.New("gofork has stopped")
+var errEnded error = control.Unavailablef("cannot answer: gofork has stopped")
 
 // ask puts an event to the loop and waits for its reply. When ctx ends first the
 // work goes on and its outcome goes nowhere.
@@ -36,6 +35,11 @@ func (b *backend) ask(ctx context.Context, question func(token uint64) event) (a
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-b.ended:
+	}
+	select {
+	case v := <-answer: // the last thing that the loop did
+		return v, nil
+	default:
 		return nil, errEnded
 	}
 }
@@ -170,6 +174,13 @@ func (b *backend) Logs(ctx context.Context, target string, lines int, follow boo
 	if err != nil {
 		return nil, control.Errorf(400, control.CodeBadRequest, "%v", err)
 	}
+	status, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(control.Select(status.Companions, name, instance)) == 0 {
+		return nil, control.UnknownCompanion(target)
+	}
 	first := make(chan *control.Error, 1)
 	r, w := io.Pipe()
 	t := &tail{first: first, lines: make(chan []string, tailBuffer)}
@@ -186,6 +197,8 @@ func (b *backend) Logs(ctx context.Context, target string, lines int, follow boo
 			return nil, refused
 		}
 	case <-ctx.Done():
+		// Taken back behind it, so that the number is there; the loop may have ended.
+		_ = b.put(context.Background(), request{run: func(l *loop) { l.endTail(id) }})
 		return nil, ctx.Err()
 	case <-b.ended:
 		return nil, errEnded
