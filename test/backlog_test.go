@@ -47,6 +47,48 @@ ready = "notify"
 	}
 }
 
+// Once a draining worker has let go of its slot's own socket, nobody may hold it:
+// the kernel would go on giving it a share of the connections.
+func TestScalingDownClosesTheSlotsSocketAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[server]
+bind = ["@ADDR"]
+reuse_port = true
+[worker]
+handler = "hello"
+count = 3
+`)
+	st := s.ready()
+	last := workerPIDs(st)[2]
+	socket := socketsBySlot(t, st)[3]
+	var held []<-chan answer
+	for range 24 { // the last slot has some of them
+		held = append(held, s.begin("/sleep?d=2500ms"))
+	}
+	s.signal(syscall.SIGTTOU)
+	holds := func(pid int) bool {
+		for _, target := range descriptors(t, pid) {
+			if target == socket {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, "the slot's socket is closed", func() bool { return !holds(s.pid()) && (!mustLookup(t, last).alive() || !holds(last)) })
+	if len(s.journal.all(is("worker.exited", "pid", last))) > 0 {
+		t.Fatal("too late: the worker has ended, and proves nothing")
+	}
+	for range 30 {
+		s.mustGet("/pid")
+	}
+	for _, answered := range held {
+		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
+			t.Errorf("a request in flight got %d, %v", a.code, a.err)
+		}
+	}
+}
+
 // Scaling down and recycling let the worker answer what it has.
 func TestScalingDownAnswersWhatIsInFlight(t *testing.T) {
 	t.Parallel()

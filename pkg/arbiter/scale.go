@@ -77,5 +77,11 @@ func (c *core) drainSurplus(now time.Time, cause string) {
 		for _, w := range s.workers {
 			c.drain(now, w, w.generation.worker().StopSignal, w.generation.config.Server.GracefulTimeout, cause)
 		}
+		// Not only when they have ended: until then the kernel would go on giving
+		// the slot's own socket, which a draining worker has let go of, its share of
+		// the connections; and a slot in backoff has no worker whose end would come.
+		if !c.stop.sent {
+			c.do(retireSlot{s.number})
+		}
 	}
 }
