@@ -266,7 +266,11 @@ func (l *loop) loadConfig(a loadConfig) {
 }
 
 func (l *loop) loaded(o loaded) {
-	if len(o.listeners) > 0 {
+	if l.core.stop.sent {
+		for _, k := range o.fresh {
+			_ = k.close(true) // too late: nobody would answer there
+		}
+	} else if len(o.listeners) > 0 {
 		l.sockets.of[o.event.number] = o.listeners
 		for _, k := range o.fresh {
 			l.listening(k)
