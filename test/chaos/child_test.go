@@ -1,0 +1,155 @@
+//go:build linux
+
+package chaos
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// roles are what this binary does as a child of gofork.
+var roles = map[string]func(args []string) error{
+	"exclusive": childExclusive, // FILE: holds FILE.N.lock while it lives, for each instance N
+	"family":    childFamily,    // FILE: the same, and so does a child of its own
+	"hold":      childHold,      // the child of family
+	"stubborn":  childStubborn,  // FILE: as exclusive, but ignores SIGTERM
+	"restless":  childRestless,  // ends with code 1 after a moment
+	"spew":      childSpew,      // writes many lines
+	"exit":      childExit,      // CODE: ends at once
+	"hang":      childHang,      // never gets ready
+	"crash":     childCrash,     // is killed by a signal of its own
+}
+
+func childMain(args []string) int {
+	if len(args) == 0 || roles[args[0]] == nil {
+		fmt.Fprintf(os.Stderr, "no such role: %q\n", args)
+		return 70
+	}
+	if err := roles[args[0]](args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 71
+	}
+	return 0
+}
+
+// claim takes the lock of an instance, or says in FILE.twice that somebody has it.
+func claim(file string) (*os.File, error) {
+	name := file + "." + os.Getenv("GOFORK_INSTANCE")
+	lock, err := os.OpenFile(name+".lock", os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(name + ".holder")
+		twice, err := os.OpenFile(file+".twice", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+		if err != nil {
+			return nil, err
+		}
+		defer twice.Close()
+		fmt.Fprintf(twice, "%s pid %d at %s: the lock is held since %s\n", name, os.Getpid(), time.Now().Format(time.RFC3339Nano), bytes.TrimSpace(holder))
+		return nil, fmt.Errorf("%s is locked", name)
+	}
+	holder := fmt.Sprintf("%s by pid %d\n", time.Now().Format(time.RFC3339Nano), os.Getpid())
+	return lock, os.WriteFile(name+".holder", []byte(holder), 0o666)
+}
+
+func childExclusive(args []string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	lock, err := claim(args[0])
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	<-stop
+	return nil
+}
+
+// The lock belongs to the open file, so to leader and child together: it is free
+// when both have ended.
+func childFamily(args []string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	lock, err := claim(args[0])
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "hold")
+	cmd.ExtraFiles = []*os.File{lock}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	<-stop
+	// The group was signalled: the child ends, too.
+	return cmd.Wait()
+}
+
+func childHold([]string) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
+	return nil
+}
+
+func childStubborn(args []string) error {
+	signal.Ignore(syscall.SIGTERM)
+	lock, err := claim(args[0])
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	time.Sleep(time.Hour)
+	return nil
+}
+
+func childRestless([]string) error {
+	<-time.After(400 * time.Millisecond)
+	return childExit([]string{"1"})
+}
+
+// childSpew writes about 20 MB a second.
+func childSpew([]string) error {
+	line := append(bytes.Repeat([]byte("chaos "), 16), "end\n"...)
+	lines := bytes.Repeat(line, 4000)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if _, err := os.Stdout.Write(lines); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func childExit(args []string) error {
+	code, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	os.Exit(code)
+	return nil
+}
+
+func childHang([]string) error {
+	time.Sleep(time.Hour)
+	return nil
+}
+
+func childCrash([]string) error {
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	time.Sleep(time.Hour)
+	return nil
+}
