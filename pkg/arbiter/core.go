@@ -226,8 +226,8 @@ func (c *core) startNow(now time.Time, s *slot) {
 		g = c.reload.generation
 	}
 	s.startAt = time.Time{}
-	if s.attempts > 0 {
-		s.restarts++
+	if s.attempts > 0 && !s.startOn {
+		s.restarts++ // a successor counts when it takes the slot over
 	}
 	s.attempts++
 	w := &worker{id: id{s.number, s.attempts}, generation: g, leader: true, successor: s.startOn, startedAt: now}
@@ -405,6 +405,7 @@ func (c *core) workerExited(now time.Time, w *worker, e workerExited) {
 		}
 		if next := s.successor(); next != nil && next.generation == s.generation {
 			next.successor = false // the slot's already
+			s.restarts++
 		}
 	}
 	if w.asked || !c.wanted(s) {

@@ -232,6 +232,9 @@ func (c *core) promote(now time.Time, s *slot, w *worker) {
 func (c *core) supersede(now time.Time, s *slot, w *worker, cause string) {
 	old := s.serving()
 	w.successor = false
+	if old != nil || s.lastExit != nil {
+		s.restarts++
+	}
 	s.recycle, s.recycleAt, s.startAt = w.recycle, time.Time{}, time.Time{}
 	if old != nil {
 		c.drain(now, old, old.generation.worker().StopSignal, old.generation.config.Server.GracefulTimeout, cause)
@@ -272,10 +275,10 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	c.config = next
 	diff := config.Diff(before, next)
 	r.phase = reloadApplying
-	r.later = slices.DeleteFunc(slices.Clone(diff.Settings), func(key string) bool { return !fixed(key) })
+	r.later = slices.DeleteFunc(listed(diff.Settings), func(key string) bool { return !fixed(key) })
 	r.change = control.CompanionsChange{
-		Added: diff.Added, Removed: diff.Removed, Restarted: diff.Changed,
-		Unchanged: append(slices.Clone(diff.Unchanged), diff.Scaled...),
+		Added: listed(diff.Added), Removed: listed(diff.Removed), Restarted: listed(diff.Changed),
+		Unchanged: listed(slices.Concat(diff.Unchanged, diff.Scaled)),
 	}
 	slices.Sort(r.change.Unchanged)
 	switch {
@@ -311,6 +314,9 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 		r.deadline = now.Add(max(before.Manager.ReloadTimeout, next.Manager.ReloadTimeout, before.Manager.StopTimeout, 10*time.Second))
 	}
 }
+
+// listed is a list that JSON writes as [] when it is empty.
+func listed(names []string) []string { return append([]string{}, names...) }
 
 // fixed says whether a key is read once, at the start of gofork.
 func fixed(key string) bool {

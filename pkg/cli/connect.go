@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,10 @@ func onlySocket(dir string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*.sock"))
 	if err != nil {
 		return "", fmt.Errorf("cannot look for sockets in %s: %w", dir, err)
+	}
+	if len(found) > 1 {
+		// A gofork that was killed leaves its socket behind: nobody answers there.
+		found = slices.DeleteFunc(found, func(path string) bool { return !control.Answers(path) })
 	}
 	if len(found) == 0 {
 		found = control.AbstractSockets(dir)

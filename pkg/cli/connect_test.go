@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,15 +68,29 @@ func TestOnlySocketOfTheDefaultDirectoryIsTaken(t *testing.T) {
 	if _, err := find(); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("none: error %v", err)
 	}
+	listen := func(name string) net.Listener {
+		t.Helper()
+		ln, err := net.Listen("unix", filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln.(*net.UnixListener).SetUnlinkOnClose(false)
+		t.Cleanup(func() { _ = ln.Close() })
+		return ln
+	}
 	first := filepath.Join(dir, "a.sock")
-	write(t, first, "")
-	write(t, filepath.Join(dir, "a.sock.2"), "") // of a new arbiter during an upgrade
+	one := listen("a.sock")
+	listen("a.sock.2") // of a new arbiter during an upgrade
 	if got, err := find(); got != first || err != nil {
 		t.Errorf("one: %q, %v", got, err)
 	}
-	write(t, filepath.Join(dir, "b.sock"), "")
+	listen("b.sock")
 	if _, err := find(); err == nil || !strings.Contains(err.Error(), "b.sock") || !strings.Contains(err.Error(), "-s SOCKET") {
 		t.Errorf("two: error %v", err)
+	}
+	_ = one.Close() // as a gofork that was killed: the file stays
+	if got, err := find(); got != filepath.Join(dir, "b.sock") || err != nil {
+		t.Errorf("one of two is dead: %q, %v", got, err)
 	}
 }
 

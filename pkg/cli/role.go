@@ -52,6 +52,7 @@ func runRole(ctx context.Context, a App, role string) int {
 	_ = os.Unsetenv(launch.EnvRole) // fails only for a malformed name
 	_ = os.Unsetenv(launch.EnvSpec)
 	nameThread(a.name())
+	defer outliveLogReaders()()
 	var err error
 	code := exitUsage
 	switch role {

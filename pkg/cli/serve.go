@@ -29,6 +29,7 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
 	defer signal.Stop(signals)
+	defer outliveLogReaders()()
 
 	if dir, err := os.Getwd(); err == nil {
 		flags.source.Dir = dir // where a reload has to start from too, after server.chdir

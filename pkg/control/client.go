@@ -55,6 +55,18 @@ func Dial(socket string) *Client {
 	}}}
 }
 
+// Answers says whether somebody listens at a socket.
+func Answers(socket string) bool {
+	conn, err := dialUnix(socket, func(address string) (net.Conn, error) {
+		return net.DialTimeout("unix", address, time.Second)
+	})
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
 // Socket is where the client connects to.
 func (c *Client) Socket() string { return c.socket }
 
