@@ -261,3 +261,16 @@ func TestReopenReachesWhoUnderstandsIt(t *testing.T) {
 	r = serving(t, configOf(1, func(c *config.Config) { c.Worker.Command, c.Worker.Handler = nil, "hello" }))
 	r.do(reopenAsked{}).orders("SIGUSR1 1.1")
 }
+
+func TestStatusTellsWhatIsEssential(t *testing.T) {
+	cfg := configOf(0, companions("a", "b", "c"))
+	cfg.Companions[1].Essential = true
+	cfg.Companions[1].Numprocs = 2
+	r := serving(t, cfg)
+	r.report(&link.Instance{Companion: control.Companion{Name: "aa", Instance: 1}}) // removed, and not gone yet
+	for _, s := range r.core.status(r.now).Companions {
+		if s.Essential != (s.Name == "b") {
+			t.Errorf("%s: essential=%v", s.ID(), s.Essential)
+		}
+	}
+}

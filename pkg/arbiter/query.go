@@ -47,11 +47,14 @@ func (c *core) status(now time.Time) *control.Status {
 			at := m.deadline
 			s.Manager.NextRetryAt = &at
 		}
+		specs := c.config.Companions // in the order of the instances: one walk for both
 		for _, i := range m.mirrored() {
 			shown := i.Companion
 			shown.Describe(now)
-			spec, _ := c.config.Companion(i.Name)
-			shown.Essential = spec.Essential
+			for len(specs) > 0 && specs[0].Name < i.Name {
+				specs = specs[1:]
+			}
+			shown.Essential = len(specs) > 0 && specs[0].Name == i.Name && specs[0].Essential
 			s.Companions = append(s.Companions, shown)
 		}
 	}
