@@ -16,15 +16,19 @@ TIMEOUT   ?= 15m
 FUZZTIME  ?= 60s
 BENCHTIME ?= 1s
 BENCHCOUNT ?= 5
+BENCH      ?=
+QUICK      ?=
+CHAOS_TIME ?= 10m
+CHAOS_SEED ?= random
 
 # Tools have a module of their own so that users of gofork do not inherit their requirements.
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run build test bench lint fmt cover fuzz schema clean race-toolchain
+.PHONY: help run build test bench microbench chaos lint fmt cover fuzz schema clean race-toolchain
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build gofork and serve CONFIG (configs/app.toml) in the foreground
 	exec bin/gofork serve -c $(CONFIG)
@@ -40,12 +44,26 @@ race-toolchain:
 	@cc="$$(go env CC)"; command -v "$${cc%% *}" >/dev/null || { \
 	  echo "make test: no C compiler ($$cc): the race detector needs one (apt-get install gcc libc6-dev)" >&2; exit 1; }
 
-bench: ## every benchmark, BENCHCOUNT times, as a table
+# BENCH selects figures by name (boot, start, idle, replace, requests, reload,
+# changed, capture; micro for the go benchmarks); none given means all.
+bench: build ## what gofork costs, with goals, as a table and in dist/bench.json (BENCH=start,idle QUICK=1)
+	@mkdir -p dist
+	@case ",$(BENCH)," in ,,|*,micro,*) $(MAKE) --no-print-directory microbench;; esac
+	@figures="$$(tr , '\n' <<<'$(BENCH)' | { grep -vx micro || true; } | paste -sd, -)"; \
+	if [ -n "$(BENCH)" ] && [ -z "$$figures" ]; then exit 0; fi; \
+	go run ./test/bench -gofork bin/gofork -json dist/bench.json -only "$$figures" -quick=$(if $(QUICK),true,false)
+
+microbench: ## every go benchmark, BENCHCOUNT times, as a table
 	@mkdir -p dist
 	@dirs="$$({ grep -rlE --include='*_test.go' '^func Benchmark' cmd pkg test || true; } | xargs -r -n1 dirname | sort -u | sed 's|^|./|')"; \
 	if [ -z "$$dirs" ]; then echo "bench: no benchmark in the tree"; exit 0; fi; \
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout $(TIMEOUT) $$dirs | tee dist/bench.txt; \
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(if $(QUICK),1,$(BENCHCOUNT)) -timeout $(TIMEOUT) $$dirs | tee dist/bench.txt; \
 	echo; $(TOOL) benchstat dist/bench.txt
+
+# Not with the race detector: memory is compared. make test has it, for 45 s.
+chaos: build ## everything that may happen to gofork, at random, under load (CHAOS_TIME, CHAOS_SEED)
+	CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=$(CHAOS_SEED) GOFORK_BIN=$(CURDIR)/bin/gofork \
+	  go test -count=1 -v -timeout 0 ./test/chaos
 
 lint: ## vet for Linux and macOS, then golangci-lint as pinned in tools/go.mod
 	@echo "lint: go vet (linux)"

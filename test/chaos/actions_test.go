@@ -290,19 +290,18 @@ func (r *run) starve() {
 	if pid == 0 {
 		return
 	}
-	var before unix.Rlimit
 	// All numbers below are in use, so none is free.
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
-		r.history.add("prlimit %d: %v", pid, err)
+	before, err := r.limit(pid, unix.RLIMIT_NOFILE, 5)
+	if err != nil {
+		r.history.add("cannot limit %d: %v", pid, err) // it has just ended
 		return
 	}
-	tight := unix.Rlimit{Cur: 5, Max: before.Max}
 	r.spoil(1)
-	r.history.add("no descriptors for %d: %v", pid, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &tight, nil))
+	r.history.add("no descriptors for %d", pid)
 	r.kill(dead)
-	d := r.between(50*time.Millisecond, 800*time.Millisecond)
-	pause(d)
-	r.history.add("descriptors for %d: %v", pid, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil))
+	pause(r.between(50*time.Millisecond, 800*time.Millisecond))
+	_, err = r.limit(pid, unix.RLIMIT_NOFILE, before)
+	r.history.add("descriptors for %d: %v", pid, err)
 	r.beside(func() {
 		defer r.spoil(-1)
 		pause(500 * time.Millisecond) // the log is read a little later

@@ -5,12 +5,15 @@ package chaos
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // roles are what this binary does as a child of gofork.
@@ -24,6 +27,7 @@ var roles = map[string]func(args []string) error{
 	"exit":      childExit,      // CODE: ends at once
 	"hang":      childHang,      // never gets ready
 	"crash":     childCrash,     // is killed by a signal of its own
+	"limit":     childLimit,     // PID RESOURCE SOFT: sets a soft limit of another process, says the one before
 }
 
 func childMain(args []string) int {
@@ -151,5 +155,27 @@ func childCrash([]string) error {
 		return err
 	}
 	time.Sleep(time.Hour)
+	return nil
+}
+
+// childLimit is a program because it has to be of the same user: root may not
+// have the capability that makes it an exception.
+func childLimit(args []string) error {
+	var n [3]int
+	for i := range n {
+		var err error
+		if n[i], err = strconv.Atoi(args[i]); err != nil {
+			return err
+		}
+	}
+	var before unix.Rlimit
+	if err := unix.Prlimit(n[0], n[1], nil, &before); err != nil {
+		return err
+	}
+	after := unix.Rlimit{Cur: min(uint64(n[2]), before.Max), Max: before.Max}
+	if err := unix.Prlimit(n[0], n[1], &after, nil); err != nil {
+		return err
+	}
+	fmt.Print(min(before.Cur, math.MaxInt32))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,7 +130,7 @@ func (r *run) explained(e entry) bool {
 	case "worker.exited", "companion.exited", "manager.exited":
 		_, hurt := r.hurt[e.PID]
 		return e.Expected == nil || *e.Expected || hurt || e.Companion == "restless" ||
-			e.Event == "worker.exited" && !r.wasReady[e.PID] && r.spoilt > 0
+			r.spoilt > 0 && (e.PID == 0 || e.Event == "worker.exited" && !r.wasReady[e.PID]) // did not start; did not boot
 	}
 	return true
 }
@@ -319,6 +320,20 @@ func (r *run) send(pid int, sig unix.Signal) error {
 		return errors.New("not a process of this run")
 	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// limit sets a soft limit of one of this run's processes and returns what it was.
+func (r *run) limit(pid, resource, soft int) (before int, err error) {
+	cmd := exec.Command(r.bin.child, "limit", fmt.Sprint(pid), fmt.Sprint(resource), fmt.Sprint(soft))
+	cmd.Env = append(cleanEnv(), markEnv+"=limit")
+	if attr := r.cmd.SysProcAttr; attr.Credential != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: attr.Credential}
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	return strconv.Atoi(string(out))
 }
 
 func cleanEnv() []string {
