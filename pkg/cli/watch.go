@@ -64,7 +64,7 @@ func (r *run) watchStream(ctx context.Context, c *control.Client, targets []stri
 				return nil
 			}
 			if s, err = c.Status(ctx); err != nil {
-				return nil //nolint:nilerr // gofork is ending; who comes after it begins a new stream
+				return nil // gofork is ending; who comes after it begins a new stream
 			}
 			taken = time.Now()
 		}

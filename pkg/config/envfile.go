@@ -133,7 +133,7 @@ func sumFile(path string) (string, error) {
 	if err != nil {
 		return "", cause(err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close() // nothing was written
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", cause(err)

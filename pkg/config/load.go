@@ -203,7 +203,7 @@ func readAll(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, cause(err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close() // nothing was written
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, cause(err)

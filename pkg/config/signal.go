@@ -37,8 +37,10 @@ func (r *reader) parseOnReload(k *Key, at, s string) (any, bool) {
 	}
 	sig, ok := signalNamed(s)
 	if !ok || sig == syscall.SIGKILL || sig == syscall.SIGSTOP {
-		r.problems = append(r.problems, Problem{Key: at, Value: show(s), Nearest: nearest(s, k.Enum),
-			Rule: `must be "if-changed", "restart" or a signal such as "SIGHUP"`})
+		r.problems = append(r.problems, Problem{
+			Key: at, Value: show(s), Nearest: nearest(s, k.Enum),
+			Rule: `must be "if-changed", "restart" or a signal such as "SIGHUP"`,
+		})
 		return nil, false
 	}
 	return OnReload{Signal: sig}, true

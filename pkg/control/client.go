@@ -57,8 +57,9 @@ func Dial(socket string) *Client {
 
 // Answers says whether somebody listens at a socket.
 func Answers(socket string) bool {
+	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialUnix(socket, func(address string) (net.Conn, error) {
-		return net.DialTimeout("unix", address, time.Second)
+		return dialer.DialContext(context.Background(), "unix", address)
 	})
 	if err != nil {
 		return false

@@ -186,12 +186,12 @@ func (im *supervisordImport) serverRest(s *section) {
 		"nocleanup":        "there are no log files to clean up",
 	}
 	for _, o := range s.options {
-		switch {
-		case o.key == "nodaemon":
+		switch o.key {
+		case "nodaemon":
 			if yes, ok := boolean(o.value); !ok || !yes {
 				im.notMapped("[supervisord] nodaemon = %s: gofork serve stays in the foreground, as a unit or container wants it", o.value)
 			}
-		case o.key == "silent":
+		case "silent": // so is gofork
 		default:
 			im.leftOver("[supervisord] ", o, advice[o.key])
 		}
