@@ -153,7 +153,7 @@ bind = "`+admin+`"
 
 	// A worker dies with a request in its hands, all others go by a reload.
 	held := s.begin("/sleep?d=60s")
-	m = awaitMetric(t, admin, 1, "gofork_http_requests_in_flight")
+	awaitMetric(t, admin, 1, "gofork_http_requests_in_flight")
 	for _, pid := range workerPIDs(st) {
 		kill(t, mustLookup(t, pid), syscall.SIGKILL)
 	}

@@ -41,7 +41,7 @@ func (l *loop) openAdmin(b *backend) (code int, ok bool) {
 	}
 	l.admin.followed = cfg
 	for try := 1; ; try++ {
-		ln, err := listenAdmin(background, cfg.Bind)
+		ln, err := listenAdmin(cfg.Bind)
 		if err == nil {
 			l.serveAdmin(b, cfg, ln)
 			return 0, true
@@ -57,7 +57,10 @@ func (l *loop) openAdmin(b *backend) (code int, ok bool) {
 	}
 }
 
-func listenAdmin(ctx context.Context, bind string) (net.Listener, error) {
+// listenAdmin opens the address; bounded, for a name may have to be looked up.
+func listenAdmin(bind string) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(background, bindTries*bindDelay)
+	defer cancel()
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", bind)
 	if err != nil {
 		var op *net.OpError
@@ -136,12 +139,10 @@ func (l *loop) followAdmin() {
 
 // bindAdmin tries as openAdmin does, until the loop ends.
 func (l *loop) bindAdmin(bind string) (net.Listener, error) {
-	ctx, cancel := context.WithCancel(background)
-	defer cancel()
 	again := time.NewTimer(bindDelay)
 	defer again.Stop()
 	for try := 1; ; try++ {
-		ln, err := listenAdmin(ctx, bind)
+		ln, err := listenAdmin(bind)
 		if err == nil || !addressInUse(err) || try == bindTries {
 			return ln, err
 		}

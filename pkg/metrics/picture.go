@@ -40,7 +40,7 @@ type Queue struct {
 type Requests struct {
 	Answered map[string]uint64 // by class: "2xx"; "none" for those that were broken off
 	InFlight uint64
-	Lost     uint64 // in flight when their worker died
+	Lost     uint64 // in flight when their worker ended
 	Latency  Histogram
 }
 
@@ -179,7 +179,7 @@ func requests(t *text, r *Requests) {
 		t.sample(float64(r.Answered[class]), "code", class)
 	}
 	t.one("gofork_http_requests_in_flight", gauge, "Requests that handler workers are answering.", float64(r.InFlight))
-	t.one("gofork_http_requests_lost_total", counter, "Requests that were in flight when their worker died.", float64(r.Lost))
+	t.one("gofork_http_requests_lost_total", counter, "Requests that were in flight when their worker ended.", float64(r.Lost))
 	t.family("gofork_http_request_duration_seconds", histogram, "Time that handlers took for a request.")
 	t.histogram(&r.Latency)
 }
