@@ -30,7 +30,9 @@ command = ["sleep", "1000"]
 	s.must("companion", "restart", "a")
 	s.must("reload")
 	s.must("scale", "2")
-	after := s.awaitStatus("everything up again", func(st control.Status) bool { return st.Workers.Ready == 2 && st.Companions[0].State == control.Running })
+	after := s.awaitStatus("everything up again", func(st control.Status) bool {
+		return st.Workers.Ready == 2 && st.Companions[0].State == control.Running
+	})
 	if after.PID != before.PID || after.Manager.PID != before.Manager.PID {
 		t.Errorf("arbiter and manager were %d and %d, are %d and %d", before.PID, before.Manager.PID, after.PID, after.Manager.PID)
 	}

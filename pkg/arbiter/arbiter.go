@@ -81,7 +81,7 @@ func newLoop(o Options) *loop {
 	l := &loop{
 		Options: o, env: launch.NewEnvironment(o.Environ), outputs: launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
 		streams: map[int]*launch.Streams{}, ids: map[int]id{}, pids: map[id]int{},
-		line: openLine, adopted: map[int]bool{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
+		line: openLine, adopted: map[int]bool{}, guards: map[key]guard{}, waiting: map[uint64]chan<- any{}, tails: map[uint64]*tail{},
 		sockets: sockets{of: map[int][]*socket{}}, unlink: true, lease: lease{-1, -1},
 		facts: make(chan func()), ended: make(chan struct{}), loads: make(chan loaded),
 		events: newHub(), counters: metrics.NewCounters(), ledger: newLedger(), timer: time.NewTimer(time.Hour),
@@ -153,6 +153,7 @@ func (l *loop) serve() int {
 	l.closeAdmin()
 	stopControl()
 	l.endTails()
+	l.unguardAll()
 	l.endLoads()
 	_ = l.runHook("on_exit", "GOFORK_EXIT_CODE="+strconv.Itoa(l.code)) // its failure is logged
 	for _, s := range l.streams {

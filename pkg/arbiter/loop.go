@@ -40,6 +40,7 @@ type loop struct {
 
 	manager managerProcess
 	line    func() (conn *link.Conn, theirs int, err error)
+	guards  map[key]guard
 	adopted map[int]bool // groups of a dead manager that are watched
 
 	loads   chan loaded // configurations that were read again
@@ -280,6 +281,12 @@ func (l *loop) managerMessage(m link.Message, ok bool) {
 	if m.Lines != nil {
 		l.lines(m.Lines)
 		return
+	}
+	if m.Instance != nil {
+		l.guardPipes(m.Instance)
+	}
+	if m.Removed != nil {
+		l.unguard(key{m.Removed.Name, m.Removed.Instance})
 	}
 	l.step(managerSaid{l.manager.attempt, m})
 }

@@ -458,5 +458,9 @@ func (i *instance) view() *link.Instance {
 	if i.lives() && i.group != 0 {
 		v.Group, v.StopSignal, v.StopTimeout, v.StopGroup = i.group, i.live.StopSignal, i.live.StopTimeout, i.live.StopGroup
 	}
+	if i.pid != 0 {
+		w := wiringOf(&i.live)
+		v.Piped = w.Piped()
+	}
 	return v
 }

@@ -11,6 +11,11 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
+// wiringOf is where the output of a companion goes.
+func wiringOf(spec *config.Companion) launch.Wiring {
+	return launch.Wiring{Stdout: spec.Stdout, Stderr: spec.Stderr, MaxSize: spec.LogMaxSize, Backups: spec.LogBackups}
+}
+
 // openStreams gives the next child of an instance its descriptors.
 func (l *loop) openStreams(k key, spec *config.Companion) (launch.Files, error) {
 	s := l.streams[k]
@@ -18,8 +23,7 @@ func (l *loop) openStreams(k key, spec *config.Companion) (launch.Files, error) 
 		s = &launch.Streams{}
 		l.streams[k] = s
 	}
-	w := launch.Wiring{Stdout: spec.Stdout, Stderr: spec.Stderr, MaxSize: spec.LogMaxSize, Backups: spec.LogBackups}
-	return l.outputs.Open(s, w, k.String(), "companion", k.name, "instance", k.number)
+	return l.outputs.Open(s, wiringOf(spec), k.String(), "companion", k.name, "instance", k.number)
 }
 
 // forget ends what is kept for an instance that is no more.

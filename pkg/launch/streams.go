@@ -85,6 +85,18 @@ func (o *Outputs) Open(s *Streams, w Wiring, label string, attrs ...any) (Files,
 	return f, nil
 }
 
+// Piped are the descriptors of a child, 1 and 2, that are pipes to the supervisor.
+func (w Wiring) Piped() []int {
+	var fds []int
+	if w.captures(w.Stdout) {
+		fds = append(fds, unix.Stdout)
+	}
+	if w.captures(w.Stderr) && w.Stderr != w.Stdout {
+		fds = append(fds, unix.Stderr)
+	}
+	return fds
+}
+
 // captures says whether output of that name goes through the supervisor.
 func (w Wiring) captures(name string) bool {
 	switch name {

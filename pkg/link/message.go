@@ -101,6 +101,8 @@ type Instance struct {
 	StopSignal  syscall.Signal `json:"stop_signal,omitempty"` // of the living attempt
 	StopTimeout time.Duration  `json:"stop_timeout,omitempty"`
 	StopGroup   bool           `json:"stop_group,omitempty"`
+	// Piped are the descriptors of the leader that are pipes to the manager.
+	Piped []int `json:"piped,omitempty"`
 }
 
 // Removed says that an instance is no more.
