@@ -175,6 +175,11 @@ func TestCheckWarnsOfAddressesOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
 	f := newFake()
 	socket := filepath.Join(t.TempDir(), "control.sock")
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
@@ -188,6 +193,12 @@ func TestCheckWarnsOfAddressesOfOthers(t *testing.T) {
 		t.Errorf("warnings\n%swant\n%s", stderr, want)
 	}
 	// What the gofork of this file listens on is its own.
+	_, port, _ = net.SplitHostPort(admin.Addr().String())
+	text += fmt.Sprintf("[admin]\nbind = \"127.0.0.1:%s\"\n", port)
+	if _, _, stderr := checked(t, text); !strings.Contains(stderr, "admin.bind: cannot listen on 127.0.0.1:"+port+": in use by another program\n") {
+		t.Errorf("warnings\n%s", stderr)
+	}
+	f.admin = ":" + port
 	f.status.Listeners = []string{"tcp://" + ln.Addr().String(), "unix://" + unix}
 	serveFake(t, f, socket)
 	if code, _, stderr := checked(t, text); code != ExitOK || stderr != "" {
@@ -198,7 +209,14 @@ func TestCheckWarnsOfAddressesOfOthers(t *testing.T) {
 func TestCheckWarnsOfFilesThatCannotBeWritten(t *testing.T) {
 	_, _, stderr := checked(t, `
 [server]
+bind = ["127.0.0.1:0"]
 pidfile = "DIR/none/app.pid"
+[worker]
+handler = "hello"
+count = 1
+[worker.http]
+tls_cert = "DIR/notes.txt"
+tls_key = "DIR/key.pem"
 [companion.a]
 command = "/bin/sh"
 stdout = "DIR/none/a.log"
@@ -209,6 +227,7 @@ file = "DIR/none/app.log"
 	want := `app.toml: warning: companion.a.stdout: cannot write none/a.log: the folder none: no such file or directory
 app.toml: warning: log.file: cannot write none/app.log: the folder none: no such file or directory
 app.toml: warning: server.pidfile: cannot write none/app.pid: the folder none: no such file or directory
+app.toml: warning: worker.http.tls_key: cannot read key.pem: no such file or directory
 `
 	if stderr != want {
 		t.Errorf("warnings\n%swant\n%s", stderr, want)

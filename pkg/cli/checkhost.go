@@ -32,21 +32,27 @@ func (r *run) hostWarnings(ctx context.Context, c *config.Config) []string {
 func bindWarnings(ctx context.Context, c *config.Config) []string {
 	var warnings []string
 	var own map[string]bool
-	for _, address := range c.Server.Bind {
+	look := func(key, address string) {
 		err := bindable(ctx, address)
 		if err == nil {
-			continue
+			return
 		}
 		if errors.Is(err, unix.EADDRINUSE) {
 			if own == nil {
-				own = endsOf(listenersOf(ctx, c.Control.Socket))
+				own = addressesOf(ctx, c.Control.Socket)
 			}
 			if own[endOf(address)] {
-				continue
+				return
 			}
 			err = errors.New("in use by another program")
 		}
-		warnings = append(warnings, fmt.Sprintf("server.bind: cannot listen on %s: %v", address, err))
+		warnings = append(warnings, fmt.Sprintf("%s: cannot listen on %s: %v", key, address, err))
+	}
+	for _, address := range c.Server.Bind {
+		look("server.bind", address)
+	}
+	if c.Admin.Bind != "" {
+		look("admin.bind", c.Admin.Bind)
 	}
 	return warnings
 }
@@ -64,25 +70,27 @@ func endOf(address string) string {
 	return address
 }
 
-func endsOf(listeners []string) map[string]bool {
-	ends := map[string]bool{}
-	for _, l := range listeners {
-		ends[endOf(l)] = true
-	}
-	return ends
-}
-
-// listenersOf is what the gofork at a socket listens on, nothing when none answers.
-func listenersOf(ctx context.Context, socket string) []string {
+// addressesOf are the ends of what the gofork at a socket listens on, none when none
+// answers.
+func addressesOf(ctx context.Context, socket string) map[string]bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	client := control.Dial(socket)
 	defer client.Close()
-	s, err := client.Status(ctx)
-	if err != nil {
-		return nil
+	ends := map[string]bool{}
+	if s, err := client.Status(ctx); err == nil {
+		for _, address := range s.Listeners {
+			ends[endOf(address)] = true
+		}
 	}
-	return s.Listeners
+	if answer, err := client.Config(ctx); err == nil {
+		tree, _ := answer.(map[string]any)
+		admin, _ := tree["admin"].(map[string]any)
+		if bind, _ := admin["bind"].(string); bind != "" {
+			ends[endOf(bind)] = true
+		}
+	}
+	return ends
 }
 
 // bindable says why an address could not be listened on. It binds and lets go: it
@@ -176,20 +184,23 @@ func fileWarnings(c *config.Config) []string {
 	}
 	look("log.file", c.Log.File)
 	look("server.pidfile", c.Server.Pidfile)
+	read := func(key, path string) {
+		if path == "" {
+			return
+		}
+		if err := access(path, unix.R_OK); err != nil {
+			warnings = append(warnings, fmt.Sprintf("%s: cannot read %s: %v", key, path, err))
+		}
+	}
+	read("admin.token_file", c.Admin.TokenFile)
 	process := func(key string, p *config.Process) {
 		look(key+".stdout", p.Stdout)
 		look(key+".stderr", p.Stderr)
 	}
 	if w := c.Worker; w != nil {
 		process("worker", &w.Process)
-		for key, path := range map[string]string{"tls_cert": w.HTTP.TLSCert, "tls_key": w.HTTP.TLSKey} {
-			if path == "" {
-				continue
-			}
-			if err := access(path, unix.R_OK); err != nil {
-				warnings = append(warnings, fmt.Sprintf("worker.http.%s: cannot read %s: %v", key, path, err))
-			}
-		}
+		read("worker.http.tls_cert", w.HTTP.TLSCert)
+		read("worker.http.tls_key", w.HTTP.TLSKey)
 	}
 	for i := range c.Companions {
 		process("companion."+c.Companions[i].Name, &c.Companions[i].Process)

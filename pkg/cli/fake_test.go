@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/worker"
 	"go.uber.org/goleak"
 )
 
@@ -32,6 +33,7 @@ func ptr[T any](v T) *T { return &v }
 type fake struct {
 	control.Unsupported
 	status control.Status
+	admin  string // admin.bind
 	events chan control.Event
 
 	mu    sync.Mutex
@@ -135,6 +137,9 @@ func (f *fake) Upgrade(context.Context) (*control.UpgradeResult, error) {
 }
 
 func (f *fake) Config(context.Context) (any, error) {
+	if f.admin != "" {
+		return map[string]any{"admin": map[string]any{"bind": f.admin}}, nil
+	}
 	return map[string]any{
 		"name": "app", "worker": map[string]any{"count": 2, "command": []string{"node", "server.js"}},
 		"companion": map[string]any{"rq": map[string]any{"backoff_jitter": 0.5, "env": map[string]any{"TOKEN": "***"}}},
@@ -188,6 +193,6 @@ func startFake(t *testing.T, f *fake) string {
 func gofork(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = App{Version: "v1.2.3"}.Run(t.Context(), args, Stdio{In: strings.NewReader(""), Out: &out, Err: &errs, Environ: environ})
+	code = App{Version: "v1.2.3", Handlers: worker.Stock()}.Run(t.Context(), args, Stdio{In: strings.NewReader(""), Out: &out, Err: &errs, Environ: environ})
 	return code, out.String(), errs.String()
 }

@@ -167,6 +167,26 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+func TestExpand(t *testing.T) {
+	sc := scope{text: map[string]string{"here": "/etc/${x}", "brace": "{x}"}, numbers: map[string]int{"process_num": 7}}
+	for text, want := range map[string]string{
+		"":                                   "",
+		"100%% $A ${B}":                      "100% $A $${B}",
+		"%(here)s/%(ENV_A)s":                 "/etc/$${x}/${A}",
+		"%(process_num)d %(process_num)03d":  "7 007",
+		"%(process_num)s-%(process_num)-3d|": "7-7  |",
+	} {
+		if got, err := sc.expand(text); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"%", "%d", "%(here)", "%(here)d", "%(nothing)s", "%(ENV_a b)s", "$%(ENV_A)s", "$%(brace)s"} {
+		if got, err := sc.expand(text); err == nil {
+			t.Errorf("%q: %q, want an error", text, got)
+		}
+	}
+}
+
 func FuzzSupervisord(f *testing.F) {
 	paths, err := filepath.Glob("testdata/supervisord/*.conf")
 	if err != nil {

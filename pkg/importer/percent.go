@@ -40,6 +40,9 @@ func (sc scope) expand(s string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if strings.HasSuffix(b.String(), "$") && (strings.HasPrefix(value, "{") || strings.HasPrefix(value, "${")) {
+			return "", fmt.Errorf("a $ stands before %s, which cannot be written here", m[0])
+		}
 		b.WriteString(value)
 	}
 	return b.String(), nil

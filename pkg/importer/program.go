@@ -161,7 +161,11 @@ func (p *program) command() {
 		p.section.take("autostart")
 		p.set("autostart", false, "until its command is right")
 	}
-	p.set("command", words, "")
+	remark := ""
+	if strings.Contains(raw, "%(ENV_") {
+		remark = "a variable does not become several words"
+	}
+	p.set("command", words, remark)
 }
 
 // start is when it starts, and starts again.
