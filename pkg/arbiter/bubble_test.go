@@ -274,8 +274,8 @@ func TestAQuickStopToTheNanosecond(t *testing.T) {
 func TestBackoffsOfASlotToTheNanosecond(t *testing.T) {
 	cfg := configOf(1, func(c *config.Config) { c.Worker.BootRetries = 100 })
 	inBubble(t, cfg, map[string]proctest.Script{"worker": {Life: proctest.AtOnce, Code: 1}}, func(s *served) {
-		for n, delay := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-			s.before(delay*time.Second, fmt.Sprintf("attempt %d", n+2), func() bool { return len(s.started("worker")) == n+2 })
+		for n := range 7 {
+			s.before(formula(n+1), fmt.Sprintf("attempt %d", n+2), func() bool { return len(s.started("worker")) == n+2 })
 		}
 		s.signal(syscall.SIGTERM)
 	})
@@ -319,10 +319,10 @@ func (s *served) hangUp() {
 
 func TestTheManagersBackoffToTheNanosecond(t *testing.T) {
 	inBubble(t, configOf(0, companions("job")), nil, func(s *served) {
-		for n, delay := range []time.Duration{1, 2, 4} {
+		for n := range 3 {
 			s.system.Kill(s.started("manager")[n], syscall.SIGKILL)
 			s.hangUp()
-			s.before(delay*time.Second, "restart", func() bool { return len(s.started("manager")) == n+2 })
+			s.before(formula(n+1), "restart", func() bool { return len(s.started("manager")) == n+2 })
 		}
 		s.system.Kill(s.started("manager")[3], syscall.SIGKILL)
 		s.hangUp()

@@ -101,6 +101,13 @@ func TestAWindowIsTheWholeGroupsNotOneForTheLeaderAndOneForTheRest(t *testing.T)
 	r.gone("1.1").orders("finish 0")
 }
 
+func TestAWindowIsTheSameForWhoIsScaledAway(t *testing.T) {
+	r := serving(t, configOf(2))
+	r.scale(1, 0)
+	r.pass(29*time.Second).exitLeaving("2.1", exitedOK).orders("SIGTERM group 2.1")
+	r.passTo(time.Second).orders("SIGKILL group 2.1")
+}
+
 func TestLeftoversOfAnAbortedWorkerFitInTheStopWindow(t *testing.T) {
 	r := serving(t, configOf(1)).beat("1.1").pass(30 * time.Second).stop(false).orders()
 	r.pass(time.Second).exitLeaving("1.1", exitStatus{signal: syscall.SIGABRT})

@@ -40,11 +40,11 @@ func TestHooksRunOneAtATimeInOrder(t *testing.T) {
 	scripts := map[string]proctest.Script{"pre_fork": {Life: 2 * time.Second}, "post_fork": {Life: time.Second}}
 	inBubble(t, configOf(2, runnable(t, "pre_fork", "post_fork")), scripts, func(s *served) {
 		s.ready(1, 2)
-		for n, life := range []time.Duration{2, 2, 1, 1} {
+		for n, life := range []time.Duration{2 * time.Second, 2 * time.Second, time.Second, time.Second} {
 			if got := len(s.started("pre_fork")) + len(s.started("post_fork")); got != n+1 {
 				t.Fatalf("%d hooks have started, want %d", got, n+1)
 			}
-			s.pass(life * time.Second)
+			s.pass(life)
 		}
 		if got := len(s.started("worker")); got != 2 {
 			t.Errorf("%d workers: hooks keep nobody waiting", got)

@@ -111,6 +111,14 @@ func TestAWorkerThatDiedIsNotRecycled(t *testing.T) {
 	r.shows("1.2 generation 1 ready", "2.2 generation 1 ready")
 }
 
+func TestASuccessorThatWaitsForItsTurnGoesWithTheWorkerThatDies(t *testing.T) {
+	r := serving(t, configOf(1)).exit("1.1", crash).ready("1.2")
+	r.scale(paceBurst, 0) // nobody else may start at once
+	r.allReady().wants("1.2").orders()
+	r.exit("1.2", crash).orders().passTo(time.Second).orders("start 1.3 generation 1")
+	r.ready("1.3").pass(time.Hour).orders()
+}
+
 func TestAReloadReplacesWhoWasToBeRecycled(t *testing.T) {
 	r := serving(t, configOf(2)).wants("1.1")
 	r.reload(configOf(2))

@@ -258,7 +258,6 @@ func (c *core) rolled(now time.Time) {
 	r := &c.reload
 	c.generation = r.generation
 	c.count = r.target
-	c.upgrade.parked = 0
 	if r.from != c.count {
 		c.sayScaled(r.from, causeReload)
 	}

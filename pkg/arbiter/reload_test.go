@@ -95,7 +95,7 @@ func TestAFailedBootTakesTheWholeReloadBack(t *testing.T) {
 
 func TestABootTimeoutDuringAReloadStartsNobodyElse(t *testing.T) {
 	r := serving(t, configOf(3))
-	token := r.reload(configOf(3))
+	token := r.reload(configOf(3, surge(9))) // there is room for more
 	r.ready("3.2").pass(time.Minute)
 	r.orders("SIGKILL group 1.2", "SIGKILL group 2.2")
 	r.exit("1.2", byKill).orders("SIGTERM 3.2").answered(token, "was not ready within boot_timeout (1m0s)")
@@ -106,7 +106,7 @@ func TestABootTimeoutDuringAReloadStartsNobodyElse(t *testing.T) {
 
 func TestAHungSuccessorStartsNobodyElse(t *testing.T) {
 	r := serving(t, configOf(2))
-	r.reload(configOf(2))
+	r.reload(configOf(2, surge(9)))
 	r.ready("1.2").beat("1.2").passTo(30 * time.Second).orders("SIGABRT 1.2")
 	r.exit("1.2", byKill).orders("SIGTERM 2.2")
 }

@@ -44,7 +44,6 @@ type child struct {
 	leader     bool
 	members    bool // of its group, beside the leader
 	stubborn   bool // ignores all but SIGKILL
-	ready      bool // said so, and the core has heard it
 }
 
 func (c *child) lives() bool { return c.leader || c.members }
@@ -181,7 +180,7 @@ func (w *world) perform(a action) {
 		if g := w.groups[a.group]; g != nil {
 			g.adopted = true
 		} else {
-			w.feed(adoptedGroupEnded{a.group})
+			w.feed(adoptedGroupEnded(a))
 		}
 	case signalAdopted:
 		if g := w.groups[a.group]; g != nil && (!g.stubborn || a.signal == syscall.SIGKILL) {
@@ -399,10 +398,20 @@ func (w *world) deeds() map[string]func(*rapid.T) {
 				return
 			}
 			w.step(rapid.SampledFrom([]event{
-				workerExited{id: a, status: crash}, workerExited{a, byKill, true}, workerStarted{a, 7}, workerGroupEnded{a},
-				workerSaid{id: a, ready: true, beat: true, recycle: "max_requests"}, workerMeasured{a, 1 << 40},
-				managerExited{attempt: 0}, managerStarted{0, 7}, managerSaid{0, link.Message{Done: &link.Done{ID: 1}}},
-				adoptedExited{7, crash}, adoptedGroupEnded{7}, configLoaded{number: 9999, err: "late"}, timePassed{}, parentGone{},
+				workerExited{id: a, status: crash},
+				workerExited{a, byKill, true},
+				workerStarted{a, 7},
+				workerGroupEnded{a},
+				workerSaid{id: a, ready: true, beat: true, recycle: "max_requests"},
+				workerMeasured{a, 1 << 40},
+				managerExited{attempt: 0},
+				managerStarted{0, 7},
+				managerSaid{0, link.Message{Done: &link.Done{ID: 1}}},
+				adoptedExited{7, crash},
+				adoptedGroupEnded{7},
+				configLoaded{number: 9999, err: "late"},
+				timePassed{},
+				parentGone{},
 			}).Draw(w.t, "event"))
 		},
 	}
