@@ -62,7 +62,7 @@ func TestMaxRequestsReplacesOneSlotAtATime(t *testing.T) {
 [worker]
 handler = "hello"
 count = 3
-drain_delay = "50ms"
+drain_delay = "500ms"
 max_requests = 10
 max_requests_jitter = 5
 `)
