@@ -227,7 +227,7 @@ func (s *server) finish() {
 			s.killAll()
 			break
 		}
-		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("cannot stop gofork: %v", err)
 		}
 		deadline := time.NewTimer(patience)

@@ -88,9 +88,9 @@ func TestEverySignalIsHandled(t *testing.T) {
 		{syscall.SIGUSR1, "SIGUSR1", func(s *server, _ mark) { s.awaitLines("worker", 2) }},
 		{syscall.SIGUSR2, "SIGUSR2", func(s *server, m mark) { s.awaitSibling(m).end() }},
 		{syscall.SIGWINCH, "SIGWINCH", func(s *server, m mark) { s.awaitSince(m, "workers.scaled", "old", 2, "new", 0) }},
-		{syscall.SIGTERM, "SIGTERM", func(s *server, m mark) { s.awaitSince(m, "server.stopping", "quick", false) }},
-		{syscall.SIGINT, "SIGINT", func(s *server, m mark) { s.awaitSince(m, "server.stopping", "quick", true) }},
-		{syscall.SIGQUIT, "SIGQUIT", func(s *server, m mark) { s.awaitSince(m, "server.stopping", "quick", true) }},
+		{syscall.SIGTERM, "SIGTERM", func(s *server, m mark) { s.stopping(m, false) }},
+		{syscall.SIGINT, "SIGINT", func(s *server, m mark) { s.stopping(m, true) }},
+		{syscall.SIGQUIT, "SIGQUIT", func(s *server, m mark) { s.stopping(m, true) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,6 +110,14 @@ reopen_signal = "SIGUSR1"
 			}
 			tt.does(s, m)
 		})
+	}
+}
+
+func (s *server) stopping(m mark, quick bool) {
+	s.t.Helper()
+	s.awaitSince(m, "server.stopping", "quick", quick)
+	if code := s.exit(patience); code != 0 {
+		s.t.Errorf("exit code %d, want 0", code)
 	}
 }
 
