@@ -96,7 +96,7 @@ func (c *core) step(now time.Time, e event) []action {
 			c.workerSaid(now, w, e)
 		}
 	case managerStarted:
-		c.managerStarted(now, e)
+		c.managerStarted(e)
 	case managerExited:
 		c.managerExited(now, e)
 	case managerSaid:
@@ -125,7 +125,7 @@ func (c *core) step(now time.Time, e event) []action {
 		c.scale(now, e)
 	case workerMeasured:
 		if w := c.find(e.id); w != nil {
-			c.measured(now, w, e.rss)
+			c.measured(w, e.rss)
 		}
 	case reopenAsked:
 		c.reopen()

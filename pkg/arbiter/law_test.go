@@ -88,7 +88,9 @@ func (l *law) before(e event) {
 			f.alone = l.w.now
 		}
 	case managerExited:
-		l.bossAt = l.w.now
+		if m := &l.w.core.manager; m.leader && e.attempt == m.attempt {
+			l.bossAt = l.w.now
+		}
 	case scaleAsked, parkAsked:
 		l.scaled = true
 	case configLoaded:

@@ -141,7 +141,7 @@ func (m *manager) expect(cfg *config.Config) {
 	}
 }
 
-func (c *core) managerStarted(now time.Time, e managerStarted) {
+func (c *core) managerStarted(e managerStarted) {
 	m := &c.manager
 	if e.attempt != m.attempt || !m.leader {
 		return

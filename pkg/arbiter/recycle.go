@@ -41,7 +41,7 @@ func (c *core) recyclingDue(now time.Time, w *worker) {
 	}
 }
 
-func (c *core) measured(now time.Time, w *worker, rss int64) {
+func (c *core) measured(w *worker, rss int64) {
 	if limit := w.generation.worker().MaxMemory; limit > 0 && rss > limit {
 		c.wantRecycling(w, recycleMemory)
 	}
