@@ -4,6 +4,7 @@ package test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ count = 1
 ready = %q
 ready_after = %q
 `, tt.mode, tt.readyAfter))
-			started := s.await("worker.started")
+			s.await("worker.started")
 			if tt.notify {
 				eventually(t, "the worker waits", func() bool { return s.journal.printed("waiting for SIGUSR1") })
 				if a := getUnix(s.sock, "/readyz"); a.code == 200 {
@@ -47,8 +48,11 @@ ready_after = %q
 				kill(t, mustLookup(t, workerPIDs(st)[0]), syscall.SIGUSR1)
 			}
 			ready := s.await("worker.ready")
-			if took := ready.At.Sub(started.At); took < tt.at-20*time.Millisecond {
-				t.Errorf("the worker was ready after %s, want not before %s", took, tt.at)
+			// Its own word, because the clock runs from before the process exists, and
+			// a busy machine logs its start late.
+			boot, err := strconv.ParseFloat(ready.text("boot"), 64)
+			if took := time.Duration(boot * float64(time.Second)); err != nil || took < tt.at {
+				t.Errorf("the worker was ready after %s (%v), want not before %s", took, err, tt.at)
 			}
 			s.await("server.ready")
 		})
