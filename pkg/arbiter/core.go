@@ -110,7 +110,7 @@ func (c *core) step(now time.Time, e event) []action {
 	case configLoaded:
 		c.configLoaded(now, e)
 	case upgradeAsked:
-		c.askUpgrade(now, e)
+		c.askUpgrade(e)
 	case upgradeStarted:
 		c.upgradeStarted(e)
 	case upgradeReady:

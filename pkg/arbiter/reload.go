@@ -438,7 +438,7 @@ func (c *core) endReload(now time.Time, failed string) {
 	}
 	c.answerReload(r.last)
 	if c.stop.asked {
-		c.dropReload(now)
+		c.dropReload()
 		return
 	}
 	again := r.again
@@ -447,7 +447,7 @@ func (c *core) endReload(now time.Time, failed string) {
 		c.beginReload(now, again)
 		return
 	}
-	c.upgradeAfterReload(now)
+	c.upgradeAfterReload()
 }
 
 func (c *core) answerReload(result any) {
@@ -458,7 +458,7 @@ func (c *core) answerReload(result any) {
 }
 
 // dropReload forgets a reload because everything stops.
-func (c *core) dropReload(now time.Time) {
+func (c *core) dropReload() {
 	if c.reload.phase == reloadIdle {
 		return
 	}
@@ -469,5 +469,5 @@ func (c *core) dropReload(now time.Time) {
 	}
 	c.answerReload(control.Conflictf("cannot reload: gofork is stopping"))
 	c.reload = reload{highest: c.reload.highest, last: c.reload.last}
-	c.upgradeAfterReload(now) // refused
+	c.upgradeAfterReload() // refused
 }

@@ -57,7 +57,7 @@ func (c *core) fail(now time.Time, reason string, code int) {
 func (c *core) sendStop(now time.Time) {
 	c.stop.at, c.stop.sent, c.stop.since = time.Time{}, true, now
 	c.do(closeListeners{unlink: !c.upgrade.hasSibling()})
-	c.dropReload(now)
+	c.dropReload()
 	for _, s := range c.slots {
 		s.retryAt, s.startAt, s.recycleAt = time.Time{}, time.Time{}, time.Time{}
 		for _, w := range s.workers {

@@ -58,7 +58,7 @@ func (c *core) refused() string {
 	return ""
 }
 
-func (c *core) askUpgrade(now time.Time, e upgradeAsked) {
+func (c *core) askUpgrade(e upgradeAsked) {
 	u := &c.upgrade
 	if reason := c.refused(); reason != "" {
 		c.do(record{slog.LevelWarn, "upgrade.failed", "upgrade refused", []slog.Attr{slog.String("by", e.by), slog.String("reason", reason)}})
@@ -80,11 +80,11 @@ func (c *core) askUpgrade(now time.Time, e upgradeAsked) {
 }
 
 // upgradeAfterReload carries out what was asked for during a reload.
-func (c *core) upgradeAfterReload(now time.Time) {
+func (c *core) upgradeAfterReload() {
 	asked := c.upgrade.asked
 	c.upgrade.asked = nil
 	for _, e := range asked {
-		c.askUpgrade(now, e)
+		c.askUpgrade(e)
 	}
 }
 

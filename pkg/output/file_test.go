@@ -164,7 +164,7 @@ func TestMovedFileIsLeftWithinASecond(t *testing.T) {
 		}
 		time.Sleep(checkInterval - 1) // virtual
 		f.WriteLines([]byte("b\n"))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		f.WriteLines([]byte("c\n"))
 		if got := content(t, f.Path+".moved") + "|" + content(t, f.Path); got != "a\nb\n|c\n" {
 			t.Errorf("got %q", got)
