@@ -85,6 +85,16 @@ func TestABeatDuringTheBootStartsNoClockBeforeReady(t *testing.T) {
 	r.ready("1.1").is("1.1", ready).passTo(30*time.Second).is("1.1", aborting)
 }
 
+// An arbiter that stood still has not heard what was said.
+func TestHeartbeatCountsAnewWhenNobodyLooked(t *testing.T) {
+	r := newRig(t, configOf(1)).ready("1.1").beat("1.1")
+	r.pass(30*time.Second+unwatched+1).is("1.1", ready)
+	r.passTo(30*time.Second).is("1.1", aborting)
+
+	r = newRig(t, configOf(1)).ready("1.1").beat("1.1")
+	r.pass(30*time.Second+unwatched).is("1.1", aborting)
+}
+
 func TestHeartbeatCanBeOff(t *testing.T) {
 	r := newRig(t, configOf(1, func(c *config.Config) { c.Worker.Timeout = 0 })).ready("1.1").beat("1.1")
 	r.pass(24*time.Hour).is("1.1", ready)

@@ -330,6 +330,12 @@ func (c *core) deadlines(now time.Time) {
 	}
 }
 
+// unwatched is how late a look at a heartbeat may be. When it is later, the
+// arbiter, or everything, stood still (SIGSTOP, a frozen cgroup, a suspended
+// machine): what workers said meanwhile did not fit into the queue, or they stood
+// still, too. Their silence then counts anew.
+const unwatched = 100 * time.Millisecond
+
 func (c *core) workerDue(now time.Time, w *worker) {
 	cfg := w.generation.worker()
 	switch w.phase {
@@ -342,6 +348,10 @@ func (c *core) workerDue(now time.Time, w *worker) {
 		c.record(slog.LevelError, "worker.timeout", "worker timeout", w, slog.String("clock", "boot_timeout"), slog.Duration("timeout", cfg.BootTimeout))
 		c.kill(w)
 	case ready:
+		if now.Sub(w.deadline) > unwatched {
+			w.deadline = now.Add(cfg.Timeout)
+			return
+		}
 		w.cause = causeHeartbeat
 		c.record(slog.LevelError, "worker.timeout", "worker timeout", w, slog.String("clock", "timeout"),
 			slog.Duration("timeout", cfg.Timeout), slog.Time("last_beat", w.beatAt))

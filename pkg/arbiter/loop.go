@@ -151,6 +151,7 @@ func (l *loop) take(wait bool) {
 		l.loaded(o)
 	case <-l.timer.C:
 		l.armed = time.Time{}
+		l.notifications() // a beat that came in time and waits is no silence
 		l.hookDue(time.Now())
 		l.aboveDue(time.Now())
 		l.step(timePassed{})
