@@ -92,7 +92,7 @@ func (l *lab) startOnce(s subject, n int) error {
 	l.wait(settle)
 	var pss int64
 	for _, pid := range p.supervisors(children) {
-		one, err := ps.PSS(pid)
+		one, err := ps.Proportional(pid)
 		if err != nil {
 			p.kill()
 			return err

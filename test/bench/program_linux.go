@@ -23,12 +23,12 @@ type program struct {
 	l       *lab
 	cmd     *exec.Cmd
 	started time.Duration // monotonic clock, right before it was executed
-	ended   chan error
+	ended   chan struct{} // closed when it was reaped
 }
 
 // execute starts a program in a process group of its own. Its output goes nowhere.
 func (l *lab) execute(env []string, dir string, argv ...string) (*program, error) {
-	p := &program{l: l, ended: make(chan error, 1)}
+	p := &program{l: l, ended: make(chan struct{})}
 	// Not CommandContext: a supervisor that is killed stops nothing.
 	p.cmd = exec.Command(argv[0], argv[1:]...) //nolint:noctx // ended by stop and kill
 	p.cmd.Dir = dir
@@ -38,7 +38,10 @@ func (l *lab) execute(env []string, dir string, argv ...string) (*program, error
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		_ = p.cmd.Wait() // some end by the signal, and that is as good
+		close(p.ended)
+	}()
 	return p, nil
 }
 
@@ -80,7 +83,7 @@ func (p *program) awaitEnd() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	select {
-	case <-p.ended: // some end by the signal, and that is as good
+	case <-p.ended:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("still there %s after it was to stop", patience)

@@ -36,6 +36,7 @@ func actions() []action {
 		{"kill manager", 3, 20 * time.Second, (*run).killManager},
 		{"stop manager for a while", 3, 3 * time.Second, (*run).pauseManager},
 		{"stop arbiter for a while", 3, 3 * time.Second, (*run).pauseArbiter},
+		{"stop arbiter for longer than a heartbeat", 1, 30 * time.Second, (*run).pauseArbiterLong},
 		{"reload", 6, 0, (*run).goodReload},
 		{"broken reload", 6, 0, (*run).brokenReload},
 		{"scale", 6, 0, (*run).scale},
@@ -148,9 +149,16 @@ func (r *run) pauseCompanion() { r.pause(r.aCompanion(), 3*time.Second) }
 func (r *run) pauseManager()   { r.pause(r.aManager(), 2*time.Second) }
 func (r *run) pauseArbiter()   { r.pause(r.master(), 2*time.Second) }
 
+// Heartbeats that came while the arbiter stood still count.
+func (r *run) pauseArbiterLong() { r.pauseFor(r.master(), beat+2*time.Second) }
+
 // pause stops a process and lets it go on. What hangs for ever is not meant: it
 // would go on, too, and excuse what it must not.
 func (r *run) pause(pid int, most time.Duration) {
+	r.pauseFor(pid, r.between(10*time.Millisecond, most))
+}
+
+func (r *run) pauseFor(pid int, d time.Duration) {
 	if pid == 0 {
 		return
 	}
@@ -161,7 +169,6 @@ func (r *run) pause(pid int, most time.Duration) {
 	if hurt {
 		return
 	}
-	d := r.between(10*time.Millisecond, most)
 	r.history.add("SIGSTOP to %d for %s: %v", pid, d, r.send(pid, unix.SIGSTOP))
 	r.beside(func() {
 		pause(d)

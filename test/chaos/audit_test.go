@@ -230,7 +230,7 @@ func resourcesOf(pid int) (res resources, err error) {
 	if res.threads, err = ps.Threads(pid); err != nil {
 		return res, err
 	}
-	res.rss, err = ps.RSS(pid)
+	res.rss, err = ps.Resident(pid)
 	return res, err
 }
 

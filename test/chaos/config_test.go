@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // configuration is what is varied of the file.
@@ -23,6 +24,9 @@ type configuration struct {
 	nonsense  string // appended
 }
 
+// beat is the timeout of heartbeats.
+const beat = 6 * time.Second
+
 // baseConfig is what every quiet moment returns to.
 func baseConfig() configuration {
 	return configuration{workers: 4, guards: 3, boot: "20s"}
@@ -36,7 +40,7 @@ func (r *run) write(c configuration) {
 		bind += fmt.Sprintf(", %q", c.bind)
 	}
 	line("[server]\nbind = [%s]\nruntime_dir = %q\npidfile = %q\ngraceful_timeout = \"10s\"", bind, filepath.Join(r.dir, "run"), filepath.Join(r.dir, "app.pid"))
-	line("[worker]\ncount = %d\nready = \"notify\"\nboot_timeout = %q\ntimeout = \"6s\"\nabort_grace = \"500ms\"\ndrain_delay = \"500ms\"", c.workers, c.boot)
+	line("[worker]\ncount = %d\nready = \"notify\"\nboot_timeout = %q\ntimeout = %q\nabort_grace = \"500ms\"\ndrain_delay = \"500ms\"", c.workers, c.boot, beat)
 	if c.surge > 0 {
 		line("max_surge = %d", c.surge)
 	}

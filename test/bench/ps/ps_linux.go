@@ -113,13 +113,14 @@ func Environ(pid int, key string) string {
 	return ""
 }
 
-// PSS is the memory of a process in bytes, shared pages divided by who shares them.
-func PSS(pid int) (int64, error) {
+// Proportional is the memory of a process in bytes, shared pages divided by who
+// shares them (PSS).
+func Proportional(pid int) (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
 }
 
-// RSS is the memory of a process in bytes, shared pages counted whole.
-func RSS(pid int) (int64, error) {
+// Resident is the memory of a process in bytes, shared pages counted whole (RSS).
+func Resident(pid int) (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
 }
 
