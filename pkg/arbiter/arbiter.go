@@ -144,6 +144,9 @@ func (l *loop) serve() int {
 	l.oom = proc.NewOOMCounter()
 	l.oomSeen, _ = l.oom.Read()
 	l.core.pid, l.core.upgrade.parent = l.PID, l.Lineage.Parent
+	if cfg.Worker != nil && l.Lineage.Count > 0 && l.Lineage.Of == cfg.Worker.Count {
+		l.core.count = l.Lineage.Count
+	}
 	l.watchParent()
 	l.beginAbove()
 	l.run()

@@ -23,6 +23,8 @@ const (
 	envParent = "GOFORK_PID"      // its own pid
 	envReady  = "GOFORK_READY_FD" // a pipe: one byte says that the new one serves
 	envLease  = "GOFORK_LEASE_FD" // a pipe: its end says that the old one and its manager are gone
+	envCount  = "GOFORK_COUNT"    // workers that it was scaled to
+	envFile   = "GOFORK_COUNT_OF" // the file's own count, of which it was scaled
 )
 
 // lease is a pipe that nobody writes to: its write end is held by an arbiter and
@@ -49,6 +51,10 @@ type Lineage struct {
 	Parent int // pid; 0 = none
 	Ready  int // descriptor, -1 = none
 	Lease  int
+
+	// Count is what the older one was scaled to from its file's Of; 0 = it was not.
+	// It holds unless the file has another count by now, as over a reload.
+	Count, Of int
 }
 
 // LineageOf reads the environment of an arbiter. GOFORK_PID alone says nothing:
@@ -75,6 +81,7 @@ func LineageOf(environ []string) Lineage {
 	if ready, ok := values[envReady]; ok {
 		l.Ready = ready
 	}
+	l.Count, l.Of = values[envCount], values[envFile]
 	return l
 }
 
@@ -140,6 +147,9 @@ func (l *loop) spawnArbiter() (pid int, err error) {
 	}
 	env = append(env, envParent+"="+strconv.Itoa(l.PID),
 		envReady+"="+strconv.Itoa(len(command.Files)), envLease+"="+strconv.Itoa(len(command.Files)+1))
+	if c := l.core; c.config.Worker != nil && c.count > 0 && c.count != c.config.Worker.Count {
+		env = append(env, envCount+"="+strconv.Itoa(c.count), envFile+"="+strconv.Itoa(c.config.Worker.Count))
+	}
 	command.Files = append(command.Files, ready[1], l.lease.read)
 	command.Env = env
 	if pid, err = l.System.Start(command); err != nil {
@@ -160,7 +170,7 @@ func withoutHandover(environ []string) []string {
 	var kept []string
 	for _, kv := range environ {
 		switch name, _, _ := strings.Cut(kv, "="); name {
-		case "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GOFORK_FD", "GOFORK_FDNAMES", envParent, envReady, envLease:
+		case "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "GOFORK_FD", "GOFORK_FDNAMES", envParent, envReady, envLease, envCount, envFile:
 		case "WATCHDOG_PID": // the new one is watched once it is the main process
 		default:
 			kept = append(kept, kv)
