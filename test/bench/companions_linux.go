@@ -90,14 +90,18 @@ func (l *lab) startOnce(s subject, n int) error {
 		return err
 	}
 	l.wait(settle)
-	var pss int64
+	var pss, anonymous int64
 	for _, pid := range p.supervisors(children) {
 		one, err := ps.Proportional(pid)
+		if err == nil {
+			pss += one
+			one, err = ps.Anonymous(pid)
+			anonymous += one
+		}
 		if err != nil {
 			p.kill()
 			return err
 		}
-		pss += one
 	}
 	took, err := p.stop(s.stop)
 	if err != nil {
@@ -105,6 +109,7 @@ func (l *lab) startOnce(s subject, n int) error {
 	}
 	l.add(fmt.Sprintf("start %d", n), s.name, "ms", ms(last(children)-p.started))
 	l.add(fmt.Sprintf("memory %d", n), s.name, "MiB", mib(pss))
+	l.add(fmt.Sprintf("heap and stacks %d", n), s.name, "MiB", mib(anonymous))
 	l.add(fmt.Sprintf("stop %d", n), s.name, "ms", ms(took))
 	return nil
 }

@@ -31,14 +31,23 @@ func open(ctx context.Context, opts options) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{ctx: ctx, opts: opts, dir: dir, gofork: gofork}
-	if err := l.build(); err != nil {
+	l := &lab{ctx: ctx, opts: opts, dir: dir, gofork: filepath.Join(dir, "gofork")}
+	// A copy: memory is shared with whoever runs the same file.
+	if err := errors.Join(copyProgram(l.gofork, gofork), l.build()); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	if opts.peers {
 		l.peers = findPeers()
 	}
 	return l, nil
+}
+
+func copyProgram(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
 }
 
 func (l *lab) close() error { return os.RemoveAll(l.dir) }

@@ -119,6 +119,11 @@ func Proportional(pid int) (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
 }
 
+// Anonymous is the part of Proportional that no file backs: heap and stacks.
+func Anonymous(pid int) (int64, error) {
+	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss_Anon:")
+}
+
 // Resident is the memory of a process in bytes, shared pages counted whole (RSS).
 func Resident(pid int) (int64, error) {
 	return kilobytes(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
