@@ -16,9 +16,10 @@ import (
 
 // What a connection is doing, as far as the drain is concerned.
 const (
-	waiting int32 = iota // for the first byte of a request
-	busy                 // from the first byte of a request to the end of its answer, or hijacked
-	claimed              // by the drain, which closes it
+	waiting  int32 = iota // for the first byte of a request
+	busy                  // from the first byte of a request to the end of its answer, or hijacked
+	answered              // from there until the server reads again: it may have the next request in its buffers
+	claimed               // by the drain, which closes it
 )
 
 // conn is a connection of the worker. It exists because net/http tells nobody
@@ -26,9 +27,9 @@ const (
 // the last byte of the header, and a connection closed between the two loses
 // the request.
 //
-// waiting → busy is done by whoever reads (Read), busy → waiting by the server
-// (follow), waiting → claimed by the drain (expire). A connection that is busy
-// is never claimed.
+// waiting → busy and answered → waiting are done by whoever reads (Read), the
+// way to busy and to answered by the server (follow), waiting → claimed by the
+// drain (expire). Only a connection that waits is ever claimed.
 type conn struct {
 	net.Conn
 	table *connTable
@@ -49,6 +50,9 @@ type conn struct {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
+	if c.state.Load() == answered {
+		c.state.CompareAndSwap(answered, waiting)
+	}
 	n, err := c.read(p)
 	if n > 0 && c.state.Load() != busy {
 		c.state.CompareAndSwap(waiting, busy)
@@ -268,6 +272,6 @@ func (t *connTable) follow(nc net.Conn, state http.ConnState) {
 		if t.isDraining() {
 			c.since.Store(time.Now().UnixNano())
 		}
-		c.state.Store(waiting)
+		c.state.Store(answered)
 	}
 }

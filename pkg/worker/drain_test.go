@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,10 +93,12 @@ func TestRollingReplacementLosesNoKeepAliveRequest(t *testing.T) {
 		tls      *tls.Config
 	}{
 		"plain": {20_000, nil},
-		"TLS":   {6_000, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}},
+		"TLS":   {4_000, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, spec := listen(t), testSpec()
+			// The clients pause as long as a busy machine makes them.
+			spec.DrainDelay = 10 * time.Second
 			if c.tls != nil {
 				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
@@ -561,7 +564,20 @@ func TestExpireSparesAConnectionWithQueuedBytes(t *testing.T) {
 	}
 	table.follow(c, http.StateIdle)
 	c.expire()
-	if _, err := c.Read(b[:]); err == nil {
+	if table.len() != 1 {
+		t.Fatal("closed before the server has looked for a request in its buffers")
+	}
+	ended := make(chan error, 1)
+	go func() {
+		var b [1]byte
+		_, err := c.Read(b[:])
+		ended <- err
+	}()
+	for c.state.Load() != waiting { // until the server reads
+		runtime.Gosched()
+	}
+	c.expire()
+	if err := <-ended; err == nil {
 		t.Fatal("a waiting connection was not closed")
 	}
 	if table.len() != 0 {
