@@ -37,6 +37,8 @@ func (s *server) reloadUnderLoad(a app) {
 		}
 	}
 	for range reloads {
+		already := l.total()
+		eventually(s.t, "the load has begun", func() bool { return l.total() >= already+60 })
 		old := s.look()
 		u.good()
 		u.enter("the drain after a reload")
@@ -51,6 +53,16 @@ func (s *server) reloadUnderLoad(a app) {
 		l.tolerate(s.t)
 	}
 	l.report(s.t, time.Since(began))
+}
+
+// total is how many requests have ended so far.
+func (l *load) total() (sum int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.requests {
+		sum += n
+	}
+	return sum
 }
 
 // tolerate takes the failures out that a server cannot avoid when it closes

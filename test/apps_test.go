@@ -53,6 +53,12 @@ var apps = map[string]app{
 	"go":            {notifies: true, sleeps: true, echoes: true, beats: true},
 }
 
+// appServer is a gofork that runs a server's file.
+type appServer struct {
+	*server
+	appDir string // stands for /tmp in the file
+}
+
 // aPID is the first number of an answer of /pid, whatever else it says.
 var aPID = regexp.MustCompile(`\d+`)
 
@@ -77,7 +83,7 @@ func TestServersRunUnchanged(t *testing.T) {
 
 // startApp runs a server's file as it is, but for the address and the paths of
 // what was built for this test.
-func startApp(t *testing.T, name string, a app) *server {
+func startApp(t *testing.T, name string, a app) appServer {
 	t.Helper()
 	need(t, a.needs...)
 	file := a.file
@@ -101,7 +107,56 @@ func startApp(t *testing.T, name string, a app) *server {
 	s := start(t, config, withDir(repository(t)),
 		withEnv("PATH="+systemPath+":"+filepath.Dir(binary(t))+":"+os.Getenv("PATH"), "NODE_PATH="+nodeModules, "PYTHONDONTWRITEBYTECODE=1"))
 	s.addr = addr // the file says it, not start
-	return s
+	started := appServer{s, dir}
+	t.Cleanup(started.abandon) // before the harness looks for what is left
+	return started
+}
+
+// family is every process below gofork. Many servers write a title over their
+// environment, so the harness, which looks for its mark there, does not see them.
+func (s *server) family() []process {
+	var all []process
+	next := []int{s.pid()}
+	for len(next) > 0 {
+		children := childrenOf(next[0])
+		next = next[1:]
+		for _, p := range children {
+			all, next = append(all, p), append(next, p.PID)
+		}
+	}
+	return all
+}
+
+// stopAll is stop that also looks for those whom the harness does not see.
+func (s *server) stopAll() {
+	s.t.Helper()
+	family := s.family()
+	s.stop(patience)
+	for _, p := range family {
+		if p.alive() {
+			s.t.Errorf("%v was left running", p)
+		}
+	}
+}
+
+// abandon ends what a failed test has left.
+func (s *server) abandon() {
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	if !s.t.Failed() {
+		return
+	}
+	family := s.family()
+	s.killAll() // gofork first: it would start others
+	for _, p := range family {
+		if p.alive() {
+			// ESRCH: it ended meanwhile.
+			_ = syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+	}
 }
 
 // need skips the test when a program or a file is not there.
@@ -194,7 +249,7 @@ func (s *server) stopWithOneInFlight(a app) {
 			}
 		}()
 	}
-	s.stop(patience)
+	s.stopAll()
 	for _, pid := range workerPIDs(st) {
 		r := s.awaitSince(m, "worker.exited", "pid", pid, "expected", true)
 		// One that does not say when it is ready may be stopped while it loads.

@@ -35,6 +35,12 @@ var edges = map[string]map[string]string{
 		"pkg/companion": "names the stock targets, likewise",
 	},
 
+	"examples/embed": {
+		"pkg/cli":       "a user's own program is gofork's command tree",
+		"pkg/worker":    "with a handler of its own",
+		"pkg/companion": "and companions of its own",
+	},
+
 	"pkg/cli": {
 		"pkg/arbiter":   "gofork serve",
 		"pkg/companion": "the manager process, and the compiled-in targets",
