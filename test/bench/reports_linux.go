@@ -40,13 +40,16 @@ func (l *lab) reports() (*reports, error) {
 	return &reports{path: path, file: file, in: bufio.NewReader(file)}, nil
 }
 
+// silence is how long the next report may take: 500 MB are written between two.
+const silence = 30 * time.Second
+
 func (r *reports) env() string { return "BENCH_FIFO=" + r.path }
 
 func (r *reports) close() { r.file.Close() }
 
 // next returns the next report.
 func (r *reports) next() (rep report, err error) {
-	if err := r.file.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := r.file.SetReadDeadline(time.Now().Add(silence)); err != nil {
 		return rep, err
 	}
 	line, err := r.in.ReadString('\n')
