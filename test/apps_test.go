@@ -48,8 +48,8 @@ var apps = map[string]app{
 	"uvicorn-drain": {needs: []string{uvicorn}, notifies: true, sleeps: true, echoes: true, beats: true},
 	"gunicorn":      {needs: []string{gunicorn}, notifies: true, sleeps: true, echoes: true},
 	"puma":          {needs: []string{"puma", sdNotify}, notifies: true, sleeps: true, echoes: true, beats: true, crosses: true},
-	"nginx":         {needs: []string{"nginx"}, conf: "configs/apps/nginx/nginx.conf"},
-	"lighttpd":      {needs: []string{"lighttpd"}, conf: "configs/apps/lighttpd/lighttpd.conf", sleeps: true, echoes: true, crosses: true},
+	"nginx":         {needs: []string{"/usr/sbin/nginx"}, conf: "configs/apps/nginx/nginx.conf"},
+	"lighttpd":      {needs: []string{"/usr/sbin/lighttpd"}, conf: "configs/apps/lighttpd/lighttpd.conf", sleeps: true, echoes: true},
 	"go":            {notifies: true, sleeps: true, echoes: true, beats: true},
 }
 
