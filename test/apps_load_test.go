@@ -4,6 +4,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,13 @@ func (s *server) reloadUnderLoad(a app) {
 		u.enter("the drain after a reload")
 		for _, pid := range workerPIDs(old) {
 			s.await("worker.exited", "pid", pid, "expected", true)
+		}
+	}
+	if a.notifies {
+		before := fmt.Sprint(workerPIDs(s.look()))
+		u.spoilt("an application that does not load", a.spoilt[0], a.spoilt[1])
+		if after := fmt.Sprint(workerPIDs(s.look())); after != before {
+			s.t.Errorf("the workers are %s after the refused reload, want still %s", after, before)
 		}
 	}
 	u.enter("the end")

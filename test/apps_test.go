@@ -24,11 +24,12 @@ type app struct {
 	needs []string // programs, or files by their whole path
 	conf  string   // the server's own file, if it names the address too
 
-	notifies bool // sends READY=1
-	beats    bool // sends a heartbeat
-	sleeps   bool // has /sleep
-	echoes   bool // has /echo
-	crosses  bool // closes connections that look idle, so a request on its way to one is lost
+	spoilt   [2]string // in the file: what makes the application one that does not load
+	notifies bool      // sends READY=1, so that such a one is never ready
+	beats    bool      // sends a heartbeat
+	sleeps   bool      // has /sleep
+	echoes   bool      // has /echo
+	crosses  bool      // closes connections that look idle, so a request on its way to one is lost
 }
 
 // What Debian's packages bring. The interpreter must be the system's, too:
@@ -43,14 +44,14 @@ const (
 
 var apps = map[string]app{
 	"node":          {file: "node.toml", needs: []string{"node"}, sleeps: true},
-	"express":       {needs: []string{"node", nodeModules + "/express"}, notifies: true, sleeps: true, echoes: true},
+	"express":       {needs: []string{"node", nodeModules + "/express"}, spoilt: [2]string{"server.js", "none.js"}, notifies: true, sleeps: true, echoes: true},
 	"uvicorn":       {needs: []string{uvicorn}, sleeps: true, echoes: true, crosses: true},
-	"uvicorn-drain": {needs: []string{uvicorn}, notifies: true, sleeps: true, echoes: true, beats: true},
-	"gunicorn":      {needs: []string{gunicorn}, notifies: true, sleeps: true, echoes: true},
-	"puma":          {needs: []string{"puma", sdNotify}, notifies: true, sleeps: true, echoes: true, beats: true, crosses: true},
+	"uvicorn-drain": {needs: []string{uvicorn}, spoilt: [2]string{"serve.py", "none.py"}, notifies: true, sleeps: true, echoes: true, beats: true},
+	"gunicorn":      {needs: []string{gunicorn}, spoilt: [2]string{"app:app", "app:none"}, notifies: true, sleeps: true, echoes: true},
+	"puma":          {needs: []string{"puma", sdNotify}, spoilt: [2]string{"config.ru", "none.ru"}, notifies: true, sleeps: true, echoes: true, beats: true, crosses: true},
 	"nginx":         {needs: []string{"/usr/sbin/nginx"}, conf: "configs/apps/nginx/nginx.conf"},
 	"lighttpd":      {needs: []string{"/usr/sbin/lighttpd"}, conf: "configs/apps/lighttpd/lighttpd.conf", sleeps: true, echoes: true},
-	"go":            {notifies: true, sleeps: true, echoes: true, beats: true},
+	"go":            {spoilt: [2]string{"/goactivation", "/none"}, notifies: true, sleeps: true, echoes: true, beats: true},
 }
 
 // appServer is a gofork that runs a server's file.
