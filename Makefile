@@ -36,8 +36,11 @@ run: build ## build gofork and serve CONFIG (configs/app.toml) in the foreground
 build: ## static binary in bin/gofork
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/gofork ./cmd/gofork
 
+# The end-to-end suites load the machine by themselves: one after the other.
 test: race-toolchain ## every test with the race detector (PKGS, TESTFLAGS, TIMEOUT)
-	CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(TESTFLAGS) $(PKGS)
+	@unit="$$(go list $(PKGS) | grep -vE '/test(/|$$)' || true)"; ends="$$(go list $(PKGS) | grep -E '/test(/|$$)' || true)"; \
+	if [ -n "$$unit" ]; then echo "go test -race, packages"; CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) $(TESTFLAGS) $$unit; fi; \
+	if [ -n "$$ends" ]; then echo "go test -race -p 1, end to end"; CGO_ENABLED=1 go test -race -p 1 -timeout $(TIMEOUT) $(TESTFLAGS) $$ends; fi
 
 # The race detector is linked through cgo: say so before go build says less.
 race-toolchain:
