@@ -20,7 +20,7 @@ type Status struct {
 	Companions        []Companion `json:"companions"`
 }
 
-// Reload is the result of a reload (SPEC 5).
+// Reload is the result of a reload.
 type Reload struct {
 	At         time.Time        `json:"at"`
 	OK         bool             `json:"ok"`
@@ -128,7 +128,7 @@ type Manager struct {
 	NextRetryAt        *time.Time `json:"next_retry_at"`
 }
 
-// Companion states (SPEC 4).
+// Companion states.
 const (
 	Stopped  = "STOPPED"
 	Starting = "STARTING"
