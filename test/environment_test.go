@@ -71,7 +71,7 @@ env = { FROM_WORKER = "${E2E_GIVEN}", BOTH = "worker" }
 				t.Errorf("slot %d has %s=%q, which is none of its business", w.Slot, key, env[key])
 			}
 		}
-		open := descriptors(t, w.PID)
+		open := settledDescriptors(t, w.PID)
 		for fd, target := range open {
 			isSocket := strings.HasPrefix(target, "socket:")
 			if (fd == 3 || fd == 4) != isSocket || fd > 4 {
@@ -112,7 +112,7 @@ env = { MINE = "yes" }
 				t.Errorf("%s has %s=%q, which is none of its business", c.ID(), key, env[key])
 			}
 		}
-		for fd, target := range descriptors(t, c.PID) {
+		for fd, target := range settledDescriptors(t, c.PID) {
 			if fd > 2 || strings.HasPrefix(target, "socket:") {
 				t.Errorf("%s has descriptor %d open on %s; want 0 to 2 and no socket", c.ID(), fd, target)
 			}
@@ -170,7 +170,7 @@ startsecs = "0s"
 		t.Errorf("the companion has GOFORK_COMPANION=%q GOFORK_PID=%q", env["GOFORK_COMPANION"], env["GOFORK_PID"])
 	}
 	web := descriptors(t, workerPIDs(s.status())[0])[3]
-	for fd, target := range descriptors(t, c.PID) {
+	for fd, target := range settledDescriptors(t, c.PID) {
 		if target == web {
 			t.Errorf("the companion has the web socket %s open as descriptor %d", web, fd)
 		}

@@ -133,6 +133,22 @@ func descriptors(t testing.TB, pid int) map[int]string {
 	return open
 }
 
+// settledDescriptors is descriptors of a program that has read what it reads at
+// its start: libraries and locales are files that it opens by itself.
+func settledDescriptors(t testing.TB, pid int) (open map[int]string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("process %d has read its own files", pid), func() bool {
+		open = descriptors(t, pid)
+		for _, target := range open {
+			if strings.HasPrefix(target, "/usr/") || strings.HasPrefix(target, "/lib") || strings.HasPrefix(target, "/etc/") {
+				return false
+			}
+		}
+		return true
+	})
+	return open
+}
+
 // statusLine returns one field of /proc/PID/status, "" when it is not there.
 func statusLine(pid int, key string) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
