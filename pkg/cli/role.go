@@ -126,6 +126,7 @@ func jittered(n, jitter int) int {
 }
 
 func runManager(text string) (int, error) {
+	spareMemory(os.Environ())
 	var spec managerSpec
 	if err := decodeSpec(text, &spec); err != nil {
 		return exitUsage, err

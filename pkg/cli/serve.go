@@ -30,6 +30,7 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
 	defer signal.Stop(signals)
 	defer outliveLogReaders()()
+	spareMemory(environ)
 
 	if dir, err := os.Getwd(); err == nil {
 		flags.source.Dir = dir // where a reload has to start from too, after server.chdir
