@@ -14,7 +14,13 @@ import (
 // given returns the variables that a child has and gofork's caller did not give.
 func given(t *testing.T, s *server, pid int) map[string]string {
 	t.Helper()
-	env := environ(pid)
+	var env map[string]string
+	// Ready by the clock, it may still be on its way from gofork to the program.
+	eventually(t, fmt.Sprintf("process %d is the program", pid), func() bool {
+		env = environ(pid)
+		_, onItsWay := env["GOFORK_SHIM"]
+		return !onItsWay
+	})
 	for _, kv := range s.cmd.Env {
 		key, value, _ := strings.Cut(kv, "=")
 		if env[key] == value {
