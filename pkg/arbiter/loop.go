@@ -68,6 +68,7 @@ type loop struct {
 	tokens   uint64
 	tails    map[uint64]*tail
 	events   *hub
+	follows  []statusAsked // they wait until nothing is half done
 
 	counters *metrics.Counters // of events
 	ledger   ledger
@@ -84,6 +85,7 @@ type managerProcess struct {
 	pid      int
 	conn     *link.Conn
 	received <-chan link.Message // nil when the line has ended
+	within   bool                // more of one moment is still to come
 	exit     *exitStatus         // seen, and held back until the line has ended
 }
 
@@ -101,6 +103,10 @@ func (l *loop) run() {
 	l.step(began{})
 	for !l.done {
 		if len(l.queue) == 0 {
+			if len(l.follows) > 0 && !l.manager.within {
+				l.beginFollows()
+				continue
+			}
 			l.followAdmin()
 			l.tellAbove()
 			l.arm()
@@ -144,7 +150,12 @@ func (l *loop) take(wait bool) {
 		}
 		l.tokens++
 		l.waiting[l.tokens] = r.reply
-		l.step(r.ask(l.tokens))
+		e := r.ask(l.tokens)
+		if q, ok := e.(statusAsked); ok && q.follow {
+			l.follows = append(l.follows, q)
+			return
+		}
+		l.step(e)
 	case f := <-l.facts:
 		f()
 	case o := <-l.loads:
@@ -157,6 +168,16 @@ func (l *loop) take(wait bool) {
 		l.step(timePassed{})
 	case <-now:
 	}
+}
+
+// beginFollows answers who wants the events with a picture to begin with. Every
+// event so far is in it and has been published, every later one is neither: no
+// order is open, and the manager is between two moments.
+func (l *loop) beginFollows() {
+	for _, q := range l.follows {
+		l.step(q)
+	}
+	l.follows = nil
 }
 
 func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(), e)...) }
@@ -271,7 +292,7 @@ func (l *loop) notifications() {
 // managerMessage takes one message of the manager in, or the end of its line.
 func (l *loop) managerMessage(m link.Message, ok bool) {
 	if !ok {
-		l.manager.received = nil
+		l.manager.received, l.manager.within = nil, false
 		l.managerEnded()
 		return
 	}
@@ -283,6 +304,7 @@ func (l *loop) managerMessage(m link.Message, ok bool) {
 		l.lines(m.Lines)
 		return
 	}
+	l.manager.within = m.More
 	if m.Instance != nil {
 		l.guardPipes(m.Instance)
 	}

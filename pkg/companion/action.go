@@ -40,6 +40,7 @@ type (
 		// output asks for the last lines that this instance has printed, which
 		// only the edge knows; zero = do not.
 		output key
+		more   bool // of the message, see [link.Message]
 	}
 	// send is a message to the arbiter.
 	send struct{ message link.Message }

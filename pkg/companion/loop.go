@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -139,11 +140,28 @@ func (l *loop) poll() {
 }
 
 func (l *loop) step(e event) {
-	for _, a := range l.core.step(time.Now(), e) {
+	actions := l.core.step(time.Now(), e)
+	together(actions)
+	for _, a := range actions {
 		if s, ok := a.(startProcess); ok {
 			l.starts = append(l.starts, s)
 		} else {
 			l.queue = append(l.queue, a)
+		}
+	}
+}
+
+// together marks the messages of one step as of one moment.
+func together(actions []action) {
+	more := false
+	for n, a := range slices.Backward(actions) {
+		switch a := a.(type) {
+		case record:
+			a.more = more
+			actions[n], more = a, true
+		case send:
+			a.message.More = more
+			actions[n], more = a, true
 		}
 	}
 }

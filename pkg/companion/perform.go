@@ -111,7 +111,7 @@ func (l *loop) record(r record) {
 		}
 		e.Attrs[at.Key] = at.Value.Any()
 	}
-	l.Link.Send(link.Message{Event: e})
+	l.Link.Send(link.Message{Event: e, More: r.more})
 }
 
 // finish ends the manager, and before it what companions have left behind

@@ -12,6 +12,9 @@
 //   - An [Instance] record is sent before the answer ([Done], [Applied]) to the
 //     request that caused it, so whoever saw the answer also sees its effect in
 //     the arbiter's status.
+//   - What one moment of the manager changes and what it says of it are several
+//     messages; all but the last have More. Whoever begins to follow the events
+//     begins between two moments, so that no event is in the picture already.
 //   - The records double as the arbiter's ledger of what the manager has
 //     started: when the manager is killed, the arbiter knows each living group
 //     and how it is to be stopped.

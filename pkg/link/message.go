@@ -8,7 +8,7 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 )
 
-// Message is one line. Exactly one field is set.
+// Message is one line. Exactly one field is set, More apart.
 type Message struct {
 	// From the arbiter.
 	Apply  *Apply  `json:"apply,omitempty"`
@@ -25,6 +25,10 @@ type Message struct {
 	Final    *Final    `json:"final,omitempty"`
 	Event    *Event    `json:"event,omitempty"`
 	Lines    *Lines    `json:"lines,omitempty"`
+
+	// More says that the next message, Lines apart, is of the same moment: a
+	// picture between the two would show half of it.
+	More bool `json:"more,omitempty"`
 }
 
 // Apply makes the manager run exactly these companions. It is idempotent, and
