@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			env.Values[tbKey{}] = tb
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("REPOSITORY", repository(tb))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // as in cleanEnv: each command would end a second later
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
