@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/gofork/gofork/pkg/link"
@@ -40,4 +41,24 @@ func newLoopForTest(t *testing.T, change ...func(*Options)) *loop {
 		system.Close()
 	})
 	return l
+}
+
+func TestMessagesOfOneStepAreOfOneMoment(t *testing.T) {
+	actions := []action{
+		send{link.Message{Instance: &link.Instance{}}}, signalProcess{}, record{event: "companion.exited"},
+		startProcess{}, record{event: "companion.backoff"}, forget{},
+	}
+	together(actions)
+	var more []bool
+	for _, a := range actions {
+		switch a := a.(type) {
+		case send:
+			more = append(more, a.message.More)
+		case record:
+			more = append(more, a.more)
+		}
+	}
+	if want := []bool{true, true, false}; !slices.Equal(more, want) {
+		t.Errorf("more follows: %v, want %v", more, want)
+	}
 }

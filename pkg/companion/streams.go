@@ -113,15 +113,19 @@ func (l *loop) logs(q link.Logs) {
 		return
 	}
 	k := key{q.Name, max(q.Instance, 1)}
+	refuse := func(why string) {
+		l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, End: true, Error: &control.Error{Code: codeConflict, Message: why}}})
+	}
 	s := l.streams[k]
-	if s == nil || s.History() == nil {
-		l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, End: true, Error: &control.Error{
-			Code:    codeConflict,
-			Message: "the output of " + k.String() + ` is not captured (stdout = "log", or a path with log_max_size, captures it)`,
-		}}})
+	if s == nil {
+		refuse("there is no output of " + k.String() + ": it has not been started yet")
 		return
 	}
 	capture := s.History()
+	if capture == nil {
+		refuse("the output of " + k.String() + ` is not captured (stdout = "log", or a path with log_max_size, captures it)`)
+		return
+	}
 	if !q.Follow {
 		l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, Lines: capture.Tail(q.Lines), End: true}})
 		return
