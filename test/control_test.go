@@ -222,7 +222,7 @@ func TestAHundredControlClientsAreAllAnswered(t *testing.T) {
 	const clients, requests = 100, 4
 	s := start(t, busy)
 	s.await("server.ready")
-	s.awaitCompanion("talks:2", control.Running) // the last that is started first
+	s.awaitCompanion("talks:2", control.Running) // the last of them to be started
 	began := time.Now()
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
