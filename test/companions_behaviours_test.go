@@ -36,6 +36,7 @@ var companionBehaviours = []struct{ behaviour, test string }{
 	// Requests
 	{"start, stop and restart by hand", "TestStoppedCompanionIsExpectedAndStaysStopped"},
 	{"start, stop, restart, signal and logs of the client", "TestScripts"},
+	{"a start in every state", "TestStartWorksInEveryState"},
 	{"requests at the same time are each told what came of them", "TestRequestsAtTheSameTimeAreAnsweredOneByOne"},
 	{"a restart is answered when the old group is gone", "TestRestartIsAnsweredWhenTheOldGroupIsGone"},
 
@@ -65,6 +66,7 @@ var companionBehaviours = []struct{ behaviour, test string }{
 	// Restart
 	{"a crash is an error and waits for a second", "TestKilledCompanionRestartsAfterASecond"},
 	{"the delay doubles until its limit", "TestBackoffDoublesUntilItsLimit"},
+	{"a manager that crashes again waits for longer", "TestManagersCrashesBackOff"},
 	{"a killed manager comes back, and never two of one instance", "TestKilledManagerComesBackWithoutTwoOfOneInstance"},
 	{"a killed manager's stubborn companion is killed", "TestKilledManagersStubbornCompanionIsKilled"},
 

@@ -23,7 +23,7 @@ func TestAutorestartAndSuccessCodes(t *testing.T) {
 		{"on-failure-success", "exit 0", `autorestart = "on-failure"`, false, true},
 		{"on-failure-code", "exit 7", "autorestart = \"on-failure\"\nsuccess_codes = [0, 7]", false, true},
 		{"on-failure-failure", "exit 1", "autorestart = \"on-failure\"\nsuccess_codes = [0, 7]", true, false},
-		{"on-failure-signal", "kill -9 $$", "autorestart = \"on-failure\"\nsuccess_codes = [9, 137]", true, false},
+		{"on-failure-signal", "kill -9 $$", "autorestart = \"on-failure\"\nsuccess_codes = [0, 9, 137]", true, false},
 		{"always-success", "exit 0", `autorestart = "always"`, true, false},
 	}
 	config := "[companion_defaults]\nstartsecs = \"0s\"\nbackoff_initial = \"50ms\"\nbackoff_max = \"60s\"\n"
