@@ -45,8 +45,12 @@ func newLoopForTest(t *testing.T, change ...func(*Options)) *loop {
 
 func TestMessagesOfOneStepAreOfOneMoment(t *testing.T) {
 	actions := []action{
-		send{link.Message{Instance: &link.Instance{}}}, signalProcess{}, record{event: "companion.exited"},
-		startProcess{}, record{event: "companion.backoff"}, forget{},
+		send{link.Message{Instance: &link.Instance{}}},
+		signalProcess{},
+		record{event: "companion.exited"},
+		startProcess{},
+		record{event: "companion.backoff"},
+		forget{},
 	}
 	together(actions)
 	var more []bool
