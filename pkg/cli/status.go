@@ -53,7 +53,7 @@ func (r *run) statusCommand() *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().BoolVar(&check, "check", false, "exit 3 unless everything that should be up is")
+	cmd.Flags().BoolVar(&check, "check", false, "exit 3 unless all workers are ready and all companions RUNNING")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "redraw when something happens")
 	return cmd
 }
@@ -110,8 +110,9 @@ func (r *run) checkHealth(v view, quiet bool) error {
 	return nil
 }
 
-// unhealthy lists what should be up and is not. A companion that was stopped by
-// hand, or that ended as it may, should not be up.
+// unhealthy lists what is not RUNNING or not ready. Two kinds of companions are
+// as they were configured to be: one that was never to be started by itself, and
+// one that has ended as it may.
 func unhealthy(v view) []string {
 	var wrong []string
 	s := v.status
@@ -128,7 +129,8 @@ func unhealthy(v view) []string {
 	for i := range s.Companions {
 		c := &s.Companions[i]
 		done := c.State == control.Exited && c.LastExit != nil && c.LastExit.Expected
-		if c.Desired == control.Up && c.State != control.Running && !done {
+		idle := c.State == control.Stopped && c.Desired == control.Down && c.Exits == 0
+		if c.State != control.Running && !done && !idle {
 			wrong = append(wrong, fmt.Sprintf("%s is %s: %s", c.ID(), c.State, c.Description))
 		}
 	}
