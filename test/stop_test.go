@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,7 +37,12 @@ stop_timeout = "600ms"
 	if leader.exists() || child.exists() {
 		t.Errorf("%v or %v is still there", leader, child)
 	}
-	s.await("companion.killed")
+	killed := s.await("companion.killed")
+	for _, p := range []process{leader, child} {
+		if !strings.Contains(killed.text("survivors"), strconv.Itoa(p.PID)) {
+			t.Errorf("the record does not name %d among those who survived the stop signal: %v", p.PID, killed)
+		}
+	}
 }
 
 // A process that left its group and its session is still something that gofork

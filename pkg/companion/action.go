@@ -40,7 +40,10 @@ type (
 		// output asks for the last lines that this instance has printed, which
 		// only the edge knows; zero = do not.
 		output key
-		more   bool // of the message, see [link.Message]
+		// survivors asks for the pids that still live in the attempt's group, which
+		// only the edge knows; zero = do not.
+		survivors id
+		more      bool // of the message, see [link.Message]
 	}
 	// send is a message to the arbiter.
 	send struct{ message link.Message }

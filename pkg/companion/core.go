@@ -366,7 +366,9 @@ func (c *core) kill(i *instance) {
 	i.killed = true
 	i.stopKills++
 	i.changed = true
-	c.record(slog.LevelWarn, "companion.killed", "companion did not stop in time, killing its process group", i)
+	r := recordOf(slog.LevelWarn, "companion.killed", "companion did not stop in time, killing its process group", i)
+	r.survivors = i.id()
+	c.do(r)
 	c.do(signalGroup{i.id(), syscall.SIGKILL})
 }
 

@@ -59,6 +59,8 @@ type loop struct {
 	settling  chan struct{}  // closed when the last settle has ended; nil: there was none yet
 	helpers   sync.WaitGroup // goroutines that follow and settle output
 
+	members map[int][]int // by group, of one moment; nil = not looked at
+
 	ids     map[int]id // living leaders and leftover groups by pid, which is the pgid
 	pids    map[id]int
 	streams map[key]*launch.Streams
@@ -100,6 +102,7 @@ func (l *loop) run() {
 				l.poll()
 			}
 		default:
+			l.members = nil // the moment is over
 			l.arm()
 			l.wait()
 		}

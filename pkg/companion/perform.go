@@ -102,6 +102,9 @@ func (l *loop) record(r record) {
 	if lines := l.lastLines(r.output); len(lines) > 0 {
 		attrs = append(attrs, slog.Any("output", lines))
 	}
+	if pids := l.survivors(r.survivors); len(pids) > 0 {
+		attrs = append(attrs, slog.Any("survivors", pids))
+	}
 	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
 	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: make(map[string]any, len(attrs))}
 	for _, at := range attrs[1:] {
@@ -112,6 +115,19 @@ func (l *loop) record(r record) {
 		e.Attrs[at.Key] = at.Value.Any()
 	}
 	l.Link.Send(link.Message{Event: e, More: r.more})
+}
+
+// survivors are who lives in the group of an attempt. One look at all processes
+// serves every record of the moment: a thousand companions may be killed in it.
+func (l *loop) survivors(of id) []int {
+	group, ok := l.pids[of]
+	if !ok || of == (id{}) {
+		return nil
+	}
+	if l.members == nil {
+		l.members = l.System.Members()
+	}
+	return l.members[group]
 }
 
 // finish ends the manager, and before it what companions have left behind

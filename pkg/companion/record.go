@@ -22,11 +22,15 @@ const (
 )
 
 func (c *core) record(level slog.Level, event, message string, i *instance, attrs ...slog.Attr) {
+	c.do(recordOf(level, event, message, i, attrs...))
+}
+
+func recordOf(level slog.Level, event, message string, i *instance, attrs ...slog.Attr) record {
 	all := []slog.Attr{slog.String("companion", i.name), slog.Int("instance", i.number)}
 	if i.pid != 0 {
 		all = append(all, slog.Int("pid", i.pid))
 	}
-	c.do(record{level: level, event: event, message: message, attrs: append(all, attrs...)})
+	return record{level: level, event: event, message: message, attrs: append(all, attrs...)}
 }
 
 // report is a record that shows, if asked to, what the instance had printed.

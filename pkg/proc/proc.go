@@ -138,6 +138,10 @@ type System interface {
 	// When nobody of it lives it returns false and nothing is watched.
 	Watch(pgid int) (alive bool)
 
+	// Members returns every living process of the system by its process group: one
+	// pass over all of them, for a message that names who survives.
+	Members() map[int][]int
+
 	// Descendants returns the pid of every live process below this one, for the
 	// last sweep of all: they may have left every group that is known.
 	Descendants() []int
