@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
@@ -36,6 +37,11 @@ func (l *loop) perform(a action) {
 	case record:
 		l.record(a)
 	case send:
+		if d := a.message.Done; d != nil && d.Crashed != "" {
+			if lines := l.lastLines(key{d.Crashed, d.CrashedInstance}); len(lines) > 0 {
+				d.Message += "; it printed last:\n" + strings.Join(lines, "\n")
+			}
+		}
 		l.Link.Send(a.message)
 	case forget:
 		l.forget(a.key)

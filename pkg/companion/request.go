@@ -43,6 +43,7 @@ type waiter struct {
 	act     link.Act
 	pending []*instance
 	wrong   []string // instances that got somewhere else, and why
+	crashed key      // the first of them that ended by itself; zero = none
 }
 
 // act takes a request in. It takes effect at once, whatever the state; a later
@@ -157,6 +158,9 @@ func (c *core) resolve(i *instance, o outcome) {
 			wrong = wrongRemoved
 		default:
 			wrong = i.lastExit.Sentence()
+			if w.crashed == (key{}) {
+				w.crashed = i.key
+			}
 		}
 		c.settle(w, i, wrong)
 	}
@@ -184,7 +188,10 @@ func (c *core) settle(w *waiter, i *instance, wrong string) {
 		c.answer(w.act, "", "")
 		return
 	}
-	c.answer(w.act, codeConflict, fmt.Sprintf("cannot %s %s", w.act.Op, strings.Join(w.wrong, "; ")))
+	c.do(send{link.Message{Done: &link.Done{
+		ID: w.act.ID, Code: codeConflict, Message: fmt.Sprintf("cannot %s %s", w.act.Op, strings.Join(w.wrong, "; ")),
+		Crashed: w.crashed.name, CrashedInstance: w.crashed.number,
+	}}})
 }
 
 func (c *core) answer(a link.Act, code, message string) {

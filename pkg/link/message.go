@@ -71,6 +71,11 @@ type Done struct {
 	ID      uint64 `json:"id"`
 	Code    string `json:"code,omitempty"` // of control.Error; "" = done
 	Message string `json:"message,omitempty"`
+
+	// Crashed is the instance whose last output belongs behind Message, "" = none.
+	// The manager adds it before it sends, so it does not travel itself.
+	Crashed         string `json:"-"`
+	CrashedInstance int    `json:"-"`
 }
 
 // Reopen makes the manager reopen the files that it writes.
