@@ -208,7 +208,8 @@ var processCalls = map[string][]string{
 
 // ownSignals are the uses that reach nobody but the process itself.
 var ownSignals = map[string]string{
-	"pkg/worker/abort.go": "a worker that was told to abort dies by that very signal",
+	"pkg/worker/abort_linux.go": "a worker that was told to abort dies by that very signal",
+	"pkg/worker/abort_other.go": "the same",
 }
 
 func TestOnlyProcStartsSignalsAndWaits(t *testing.T) {

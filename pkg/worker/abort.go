@@ -1,9 +1,10 @@
 package worker
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"runtime"
 	"syscall"
 )
 
@@ -30,13 +31,22 @@ func dieOnAbort() (stop func()) {
 	}
 }
 
-// abort lets the Go runtime do it: set to "crash" it prints all stacks and dies
-// by SIGABRT instead of exiting with code 2. It passes SIGQUIT from thread to
-// thread on the way and waits 10 s for each to answer, longer than the arbiter
-// does, if SIGQUIT is caught: so that is given back first.
+// maxStacks bounds what is printed, in bytes: a worker may have very many
+// goroutines, and whoever reads its standard error may be slow.
+const maxStacks = 16 << 20
+
+// abort prints the stacks and dies.
 func abort() {
-	debug.SetTraceback("crash")
-	signal.Reset(syscall.SIGABRT, syscall.SIGQUIT)
-	_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
-	select {}
+	buf := make([]byte, 64<<10)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= maxStacks {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 4*len(buf))
+	}
+	fmt.Fprintf(os.Stderr, "SIGABRT: abort\n\n%s\n", buf)
+	dieOf(syscall.SIGABRT)
+	select {} // the signal is on its way
 }
