@@ -84,6 +84,7 @@ type running struct {
 	signals  chan os.Signal
 	messages chan string
 	exit     chan int
+	ended    chan struct{} // closed once exit has its code
 }
 
 // startWorker runs a worker and returns when it has said READY=1.
@@ -96,7 +97,7 @@ func startWorker(t testing.TB, spec Spec, f Factory, opts Options, l ...net.List
 }
 
 func launch(spec Spec, f Factory, opts Options, l ...net.Listener) *running {
-	w := &running{signals: make(chan os.Signal, 4), messages: make(chan string, 64), exit: make(chan int, 1)}
+	w := &running{signals: make(chan os.Signal, 4), messages: make(chan string, 64), exit: make(chan int, 1), ended: make(chan struct{})}
 	opts.Listeners, opts.Signals = l, w.signals
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -111,7 +112,11 @@ func launch(spec Spec, f Factory, opts Options, l ...net.Listener) *running {
 		}
 		return nil
 	}
-	go func() { w.exit <- Run(context.Background(), spec, f, opts); close(w.exit) }()
+	go func() {
+		w.exit <- Run(context.Background(), spec, f, opts)
+		close(w.exit)
+		close(w.ended)
+	}()
 	return w
 }
 
@@ -123,8 +128,14 @@ func (w *running) await(t testing.TB, message string) {
 			if m == message {
 				return
 			}
-		case code := <-w.exit:
-			t.Fatalf("exit code %d before %q", code, message)
+		case <-w.ended:
+			// What it said before its end may still wait here.
+			for len(w.messages) > 0 {
+				if <-w.messages == message {
+					return
+				}
+			}
+			t.Fatalf("it ended before %q", message)
 		case <-time.After(20 * time.Second):
 			t.Fatalf("no %q", message)
 		}
