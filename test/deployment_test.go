@@ -119,7 +119,7 @@ func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("there is no promtool (apt-get install prometheus)")
+		skip(t, "there is no promtool (apt-get install prometheus)")
 	}
 	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
@@ -134,7 +134,7 @@ func TestUnitsAreGood(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("there is no systemd-analyze")
+		skip(t, "there is no systemd-analyze (apt-get install systemd)")
 	}
 	dir := t.TempDir()
 	for _, unit := range []string{"gofork.service", "gofork.socket"} {
