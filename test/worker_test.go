@@ -64,6 +64,7 @@ ready_after = "50ms"
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
 		st := s.awaitStatus("the worker is ready", func(st control.Status) bool { return st.Workers.Ready == 1 })
 		pid := workerPIDs(st)[0]
+		given(t, s, pid) // once it is the program: on its way there it is a gofork, which SIGQUIT ends otherwise
 		kill(t, mustLookup(t, pid), sig)
 		exited := s.await("worker.exited", "pid", pid)
 		if exited.Level != "WARN" || exited.text("expected") != "false" {
