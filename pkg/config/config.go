@@ -53,22 +53,22 @@ const Inherit Umask = -1
 // Process is what workers and companions have in common: how one child process
 // is set up. It holds no pointer into the file; it can be encoded and hashed.
 type Process struct {
-	Command []string // argv; nil when a handler or target is used
-	Cwd     string   // absolute, "" = gofork's
+	Command []string `json:",omitzero"` // argv; nil when a handler or target is used
+	Cwd     string   `json:",omitzero"` // absolute, "" = gofork's
 	// Env is what is added to the environment that gofork itself was given:
 	// server.env_file, server.env, the child's own env_file, its own env; later wins.
-	Env               map[string]string
-	Umask             Umask
-	Credential        *Credential // nil: gofork's own
-	NoNewPrivs        bool
-	Nice              int // 0 = unchanged
-	OOMScoreAdj       int // 0 = unchanged
-	Rlimits           []Rlimit
-	MaxMemory         int64         // bytes of RSS, 0 = off
-	MaxLifetime       time.Duration // 0 = off
-	MaxLifetimeJitter time.Duration
-	Stdout            string // "inherit", "log", "null", or an absolute path
-	Stderr            string // the same, or "stdout"
+	Env               map[string]string `json:",omitzero"`
+	Umask             Umask             `json:",omitzero"`
+	Credential        *Credential       `json:",omitzero"` // nil: gofork's own
+	NoNewPrivs        bool              `json:",omitzero"`
+	Nice              int               `json:",omitzero"` // 0 = unchanged
+	OOMScoreAdj       int               `json:",omitzero"` // 0 = unchanged
+	Rlimits           []Rlimit          `json:",omitzero"`
+	MaxMemory         int64             `json:",omitzero"` // bytes of RSS, 0 = off
+	MaxLifetime       time.Duration     `json:",omitzero"` // 0 = off
+	MaxLifetimeJitter time.Duration     `json:",omitzero"`
+	Stdout            string            `json:",omitzero"` // "inherit", "log", "null", or an absolute path
+	Stderr            string            `json:",omitzero"` // the same, or "stdout"
 }
 
 // Credential is a looked-up user and group with its supplementary groups.
@@ -157,31 +157,31 @@ type Manager struct {
 type Companion struct {
 	Name string
 	Process
-	Target         string         // a compiled-in function; "" when Command is used
-	Options        map[string]any // for the target
-	Numprocs       int
-	Autostart      bool
-	Autorestart    Autorestart
-	SuccessCodes   []int
-	Startsecs      time.Duration
-	Startretries   int // 0 = never give up
-	BackoffInitial time.Duration
-	BackoffMax     time.Duration
-	BackoffJitter  float64 // fraction of the delay, 0 … 1
-	BackoffReset   time.Duration
-	StopSignal     syscall.Signal
-	StopTimeout    time.Duration
-	ReloadTimeout  time.Duration
-	StopGroup      bool
-	Essential      bool
-	OnReload       OnReload
-	HashFiles      []HashFile
-	LogMaxSize     int64 // bytes, 0 = the child writes the file itself
-	LogBackups     int
+	Target         string         `json:",omitzero"` // a compiled-in function; "" when Command is used
+	Options        map[string]any `json:",omitzero"` // for the target
+	Numprocs       int            `json:",omitzero"`
+	Autostart      bool           `json:",omitzero"`
+	Autorestart    Autorestart    `json:",omitzero"`
+	SuccessCodes   []int          `json:",omitzero"`
+	Startsecs      time.Duration  `json:",omitzero"`
+	Startretries   int            `json:",omitzero"` // 0 = never give up
+	BackoffInitial time.Duration  `json:",omitzero"`
+	BackoffMax     time.Duration  `json:",omitzero"`
+	BackoffJitter  float64        `json:",omitzero"` // fraction of the delay, 0 … 1
+	BackoffReset   time.Duration  `json:",omitzero"`
+	StopSignal     syscall.Signal `json:",omitzero"`
+	StopTimeout    time.Duration  `json:",omitzero"`
+	ReloadTimeout  time.Duration  `json:",omitzero"`
+	StopGroup      bool           `json:",omitzero"`
+	Essential      bool           `json:",omitzero"`
+	OnReload       OnReload       `json:",omitzero"`
+	HashFiles      []HashFile     `json:",omitzero"`
+	LogMaxSize     int64          `json:",omitzero"` // bytes, 0 = the child writes the file itself
+	LogBackups     int            `json:",omitzero"`
 
 	// Hash identifies the spec: the first 12 hex digits of the SHA-256 over the
 	// canonical JSON of everything above but Numprocs and Autostart.
-	Hash string
+	Hash string `json:",omitzero"`
 }
 
 // HashFile is a file whose content counts as part of a companion's spec.

@@ -12,9 +12,10 @@ import (
 // userGroup is a user and a group as configured.
 type userGroup struct{ user, group string }
 
+// credential is what a lookup found; with an error it cannot be used.
 type credential struct {
-	cred *Credential
-	err  error
+	cred              *Credential
+	userErr, groupErr error
 }
 
 // credential looks up who a process runs as. Of the levels (server, defaults, own) the
@@ -39,16 +40,16 @@ func (l *resolver) credential(levels ...*values) *Credential {
 	}
 	found, seen := l.creds[want]
 	if !seen {
-		found.cred, found.err = lookup(want, l.host)
+		found = lookup(want, l.host)
 		l.creds[want] = found
 	}
-	if found.err != nil {
-		at, name := userAt, want.user
-		var unknownGroup groupError
-		if errors.As(found.err, &unknownGroup) {
-			at, name = groupAt, want.group
-		}
-		l.bad(at, name, found.err.Error())
+	if found.userErr != nil {
+		l.bad(userAt, want.user, found.userErr.Error())
+	}
+	if found.groupErr != nil {
+		l.bad(groupAt, want.group, found.groupErr.Error())
+	}
+	if found.userErr != nil || found.groupErr != nil {
 		return nil
 	}
 	if l.host.euid != 0 {
@@ -64,42 +65,36 @@ func (l *resolver) credential(levels ...*values) *Credential {
 	return found.cred
 }
 
-// groupError is a problem of the group, not of the user.
-type groupError string
-
-func (e groupError) Error() string { return string(e) }
-
-func lookup(want userGroup, h host) (*Credential, error) {
+func lookup(want userGroup, h host) (found credential) {
 	c := &Credential{User: want.user, UID: uint32(h.euid), GID: uint32(h.egid)}
+	found.cred = c
 	hasGroup := want.group != ""
 	if want.user != "" {
 		u, err := lookupUser(want.user)
 		switch {
 		case err == nil:
-			if err := c.fill(u); err != nil {
-				return nil, err
-			}
+			found.userErr = c.fill(u)
 		case !isID(want.user):
-			return nil, errors.New("must be a user of this machine, or a numeric id")
+			found.userErr = errors.New("must be a user of this machine, or a numeric id")
 		case !hasGroup:
-			return nil, errors.New("has no passwd entry that names its group: group must be set too")
+			found.userErr = errors.New("has no passwd entry that names its group: group must be set too")
 		default:
 			c.UID = id(want.user)
 		}
 	}
 	if hasGroup {
-		gid, err := lookupGroup(want.group)
-		if err != nil {
-			return nil, err
+		if gid, err := lookupGroup(want.group); err == nil {
+			c.GID = gid
+		} else {
+			found.groupErr = err
 		}
-		c.GID = gid
 	}
 	if !slices.Contains(c.Groups, c.GID) {
 		c.Groups = append(c.Groups, c.GID)
 	}
 	slices.Sort(c.Groups)
 	c.Groups = slices.Compact(c.Groups)
-	return c, nil
+	return found
 }
 
 func (c *Credential) fill(u *user.User) error {
@@ -136,7 +131,7 @@ func lookupGroup(name string) (uint32, error) {
 	if isID(name) {
 		return id(name), nil
 	}
-	return 0, groupError("must be a group of this machine, or a numeric id")
+	return 0, errors.New("must be a group of this machine, or a numeric id")
 }
 
 // isID reports whether s is a user or group id; the largest number means "unchanged"

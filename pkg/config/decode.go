@@ -165,23 +165,41 @@ func (r *reader) parse(k *Key, at string, raw any) (any, bool) {
 // interpret gives a text the type its kind wants.
 func (kind Kind) interpret(s string) any {
 	v, ok := tomlValue(s)
-	if !ok {
-		return s
-	}
+	_, isString := v.(string)
+	_, isList := v.([]any)
 	switch kind {
 	case KindString, KindName, KindAddress, KindPath, KindOutput, KindOctal, KindUser, KindOnReload:
-		if _, isString := v.(string); !isString {
-			return s
-		}
+		ok = isString
 	case KindCommand, KindBind:
-		switch v.(type) {
-		case string, []any:
-		default:
-			return s
+		ok = isString || isList
+	case KindPaths, KindCIDRs, KindInts:
+		if !isList {
+			return kind.split(s)
 		}
 	default: // the value says what it is
 	}
+	if !ok {
+		return s
+	}
 	return v
+}
+
+// split makes a list of a text with commas.
+func (kind Kind) split(s string) []any {
+	list := []any{}
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		v, _ := tomlValue(part)
+		_, isString := v.(string)
+		switch {
+		case part == "":
+		case isString || kind == KindInts && v != nil:
+			list = append(list, v)
+		default:
+			list = append(list, part)
+		}
+	}
+	return list
 }
 
 // tomlValue reads s as one TOML value.

@@ -27,12 +27,12 @@ func (c *Config) Effective() map[string]any {
 		"server":  c.Server.effective(c.Worker != nil),
 		"manager": c.Manager.effective(),
 		"log": map[string]any{
-			"level": c.Log.Level, "format": c.Log.Format, "file": literal(c.Log.File), "access": c.Log.Access,
+			"level": c.Log.Level, "format": c.Log.Format, "file": Literal(c.Log.File), "access": c.Log.Access,
 		},
 		"control": map[string]any{
-			"socket": literal(c.Control.Socket), "mode": octal(c.Control.Mode), "allow_uids": integers(c.Control.AllowUIDs),
+			"socket": Literal(c.Control.Socket), "mode": octal(c.Control.Mode), "allow_uids": integers(c.Control.AllowUIDs),
 		},
-		"admin":    map[string]any{"bind": c.Admin.Bind, "token_file": literal(c.Admin.TokenFile)},
+		"admin":    map[string]any{"bind": c.Admin.Bind, "token_file": Literal(c.Admin.TokenFile)},
 		hooksTable: c.Hooks.effective(),
 	}
 	if c.Worker != nil {
@@ -51,7 +51,7 @@ func (c *Config) Effective() map[string]any {
 func (s *Server) effective(binds bool) map[string]any {
 	t := map[string]any{
 		"backlog": int64(s.Backlog), "reuse_port": s.ReusePort, "unix_socket_mode": octal(s.UnixSocketMode),
-		"chdir": literal(s.Chdir), "umask": s.Umask.String(), "pidfile": literal(s.Pidfile), "runtime_dir": literal(s.RuntimeDir),
+		"chdir": Literal(s.Chdir), "umask": s.Umask.String(), "pidfile": Literal(s.Pidfile), "runtime_dir": Literal(s.RuntimeDir),
 		"graceful_timeout": FormatDuration(s.GracefulTimeout), "shutdown_delay": FormatDuration(s.ShutdownDelay),
 		"declared_grace": FormatDuration(s.DeclaredGrace),
 	}
@@ -100,8 +100,8 @@ func (m MaxSurge) effective() any {
 
 func (h *HTTP) effective() map[string]any {
 	return map[string]any{
-		"tls_cert": literal(h.TLSCert), "tls_key": literal(h.TLSKey), "trusted_proxies": list(h.TrustedProxies),
-		"proxy_protocol": h.ProxyProtocol, "max_header": formatSize(h.MaxHeader), "max_body": formatSize(h.MaxBody),
+		"tls_cert": Literal(h.TLSCert), "tls_key": Literal(h.TLSKey), "trusted_proxies": list(h.TrustedProxies),
+		"proxy_protocol": h.ProxyProtocol, "max_header": FormatSize(h.MaxHeader), "max_body": FormatSize(h.MaxBody),
 		"read_header_timeout": FormatDuration(h.ReadHeaderTimeout), "read_timeout": FormatDuration(h.ReadTimeout),
 		"write_timeout": FormatDuration(h.WriteTimeout), "idle_timeout": FormatDuration(h.IdleTimeout),
 	}
@@ -121,7 +121,7 @@ func (c *Companion) effective() map[string]any {
 		"stop_signal": formatSignal(c.StopSignal), "stop_timeout": FormatDuration(c.StopTimeout),
 		"reload_timeout": FormatDuration(c.ReloadTimeout), "stop_group": c.StopGroup, "essential": c.Essential,
 		"on_reload": c.OnReload.String(), "hash_files": literals(files),
-		"log_max_size": formatSize(c.LogMaxSize), "log_backups": int64(c.LogBackups),
+		"log_max_size": FormatSize(c.LogMaxSize), "log_backups": int64(c.LogBackups),
 	})
 	if c.Target != "" {
 		t["target"] = c.Target
@@ -144,10 +144,10 @@ func (o OnReload) String() string {
 
 func (p *Process) effective() map[string]any {
 	t := map[string]any{
-		"cwd": literal(p.Cwd), "umask": p.Umask.String(), "no_new_privs": p.NoNewPrivs, "nice": int64(p.Nice),
-		"oom_score_adj": int64(p.OOMScoreAdj), "max_memory": formatSize(p.MaxMemory),
+		"cwd": Literal(p.Cwd), "umask": p.Umask.String(), "no_new_privs": p.NoNewPrivs, "nice": int64(p.Nice),
+		"oom_score_adj": int64(p.OOMScoreAdj), "max_memory": FormatSize(p.MaxMemory),
 		"max_lifetime": FormatDuration(p.MaxLifetime), "max_lifetime_jitter": FormatDuration(p.MaxLifetimeJitter),
-		"stdout": literal(p.Stdout), "stderr": literal(p.Stderr),
+		"stdout": Literal(p.Stdout), "stderr": Literal(p.Stderr),
 	}
 	if len(p.Command) > 0 {
 		t["command"] = literals(p.Command)
@@ -256,13 +256,13 @@ func (s secrets) masked(v any, called bool) any {
 	}
 }
 
-// literal keeps a resolved value from being expanded again.
-func literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }
+// Literal keeps text from being expanded when it is read from a file.
+func Literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 
 func literals(in []string) []any {
 	out := make([]any, len(in))
 	for i, s := range in {
-		out[i] = literal(s)
+		out[i] = Literal(s)
 	}
 	return out
 }

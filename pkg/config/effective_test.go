@@ -158,7 +158,7 @@ func TestFormatsAreReadBack(t *testing.T) {
 		}
 	}
 	for n, want := range map[int64]any{0: int64(0), 1023: int64(1023), 1024: "1KiB", 512 << 20: "512MiB", 1 << 50: "1PiB", 1500: int64(1500)} {
-		if got := formatSize(n); got != want {
+		if got := FormatSize(n); got != want {
 			t.Errorf("%d is written %v, want %v", n, got, want)
 		}
 		if back, rule := parseSize(&Key{}, want); back != n || rule != "" {

@@ -49,6 +49,10 @@ func readEnvFile(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseEnvFile(data)
+}
+
+func parseEnvFile(data []byte) (map[string]string, error) {
 	vars, err := godotenv.UnmarshalBytes(data)
 	if err != nil {
 		if line := brokenLine(data); line > 0 {
@@ -72,18 +76,18 @@ func readEnvFile(path string) (map[string]string, error) {
 
 // brokenLine finds the statement that cannot be read, 0 when that would take too
 // long. A value may go over several lines, so that not every line that fails alone is
-// wrong: it is the one from which on no beginning of the file can be read.
+// wrong: it is the one from which on no beginning of the rest can be read.
 func brokenLine(data []byte) int {
-	const longest = 1000 // the search is quadratic
+	const longest = 1000 // the search is quadratic from that line on
 	ls := bytes.SplitAfter(data, []byte("\n"))
 	if len(ls) > longest {
 		return 0
 	}
-	good, end := 0, 0
+	good, begin, end := 0, 0, 0 // begin is where the line after good begins
 	for i, line := range ls {
 		end += len(line)
-		if _, err := godotenv.UnmarshalBytes(data[:end]); err == nil {
-			good = i + 1
+		if _, err := godotenv.UnmarshalBytes(data[begin:end]); err == nil {
+			good, begin = i+1, end
 		}
 	}
 	return good + 1

@@ -27,8 +27,9 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-// formatSize writes the largest unit that is exact, small sizes as a number.
-func formatSize(n int64) any {
+// FormatSize is a size as a file has it: with the largest unit that is exact, or as a
+// number of bytes.
+func FormatSize(n int64) any {
 	units := []string{"", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	i := 0
 	for ; n > 0 && n%1024 == 0 && i < len(units)-1; i++ {
@@ -117,7 +118,7 @@ func FormatValue(v any) string {
 	case map[string]any:
 		var pairs []string
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			pairs = append(pairs, FormatKey(name)+" = "+FormatValue(v[name]))
+			pairs = append(pairs, formatKey(name)+" = "+FormatValue(v[name]))
 		}
 		if len(pairs) == 0 {
 			return "{}"
@@ -130,8 +131,8 @@ func FormatValue(v any) string {
 	}
 }
 
-// FormatKey writes a key, quoted where it has to be.
-func FormatKey(name string) string {
+// formatKey writes a key, quoted where it has to be.
+func formatKey(name string) string {
 	if isBare(name) {
 		return name
 	}

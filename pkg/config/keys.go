@@ -75,6 +75,9 @@ func Keys() []Key {
 	return all
 }
 
+// MaxWorkers is the largest worker.count, and as far as scaling goes.
+const MaxWorkers = 1024
+
 const (
 	companionTable = "companion"
 	hooksTable     = "hooks"
@@ -118,7 +121,7 @@ func workerKeys() []Key {
 		{Name: "command", Kind: KindCommand, Doc: "Program to run: an array of words, or a string that is split, never by a shell. Exactly one of command and handler."},
 		{Name: "handler", Kind: KindString, Default: "", Doc: "Compiled-in Go handler to run."},
 		{Name: "options", Kind: KindOptions, Default: map[string]any{}, Handler: true, Doc: "Options for the handler."},
-		{Name: "count", Kind: KindCount, Default: "auto", Enum: []string{"auto"}, Min: 1, Max: 1024, Doc: `How many workers: a number, or "auto" for the CPUs usable here, cgroup quota counted.`},
+		{Name: "count", Kind: KindCount, Default: "auto", Enum: []string{"auto"}, Min: 1, Max: MaxWorkers, Doc: `How many workers: a number, or "auto" for the CPUs usable here, cgroup quota counted.`},
 		{Name: "ready", Kind: KindString, Default: "auto", Enum: []string{"notify", "alive", "auto"}, Doc: `When a worker is ready: "notify" on READY=1, "alive" when up for ready_after, "auto" whichever is first.`},
 		{Name: "ready_after", Kind: KindDuration, Default: "1s", Doc: "How long a worker must be up to be ready without a message."},
 		{Name: "boot_timeout", Kind: KindDuration, Default: "60s", Above: true, Doc: "A worker that is not ready by then is killed, which counts as a failed boot."},
@@ -128,7 +131,7 @@ func workerKeys() []Key {
 		{Name: "request_timeout", Kind: KindDuration, Default: "0s", Handler: true, Doc: "Longest time for one request; 0 turns it off."},
 		{Name: "max_requests", Kind: KindInt, Default: int64(0), Max: 1 << 40, Handler: true, Doc: "A worker is replaced after this many requests; 0 turns it off."},
 		{Name: "max_requests_jitter", Kind: KindInt, Default: int64(0), Max: 1 << 40, Handler: true, Doc: "Random number of requests, up to this, added to max_requests."},
-		{Name: "max_surge", Kind: KindSurge, Default: "100%", Min: 1, Max: 1024, Doc: "How many extra workers at a time on reload: a number or a percentage, at least 1."},
+		{Name: "max_surge", Kind: KindSurge, Default: "100%", Min: 1, Max: MaxWorkers, Doc: "How many extra workers at a time on reload: a number or a percentage, at least 1."},
 		{Name: "boot_retries", Kind: KindInt, Default: int64(5), Max: 1000, Doc: "Failed boots in a row before gofork gives up at start."},
 		{Name: "stop_signal", Kind: KindSignal, Default: "SIGTERM", Doc: "Signal that asks a worker to stop."},
 		{Name: "reopen_signal", Kind: KindSignal, Default: "", Doc: "Signal sent to workers on USR1; handler workers always reopen their files."},
@@ -143,7 +146,7 @@ func httpKeys() []Key {
 		Key{Name: "tls_key", Kind: KindPath, Default: "", Doc: "Private key file; with tls_cert."},
 		Key{Name: "trusted_proxies", Kind: KindCIDRs, Default: []any{"127.0.0.0/8", "::1/128"}, Doc: "Whose X-Forwarded-* and PROXY headers count."},
 		Key{Name: "proxy_protocol", Kind: KindBool, Default: false, Doc: "Expect a PROXY protocol header on each connection."},
-		Key{Name: "max_header", Kind: KindSize, Default: "16KiB", Min: 1024, Max: 1 << 30, Doc: "Largest request header."},
+		Key{Name: "max_header", Kind: KindSize, Default: "16KiB", Min: 1024, Max: 1 << 30, Doc: "Largest request header; HTTP/1 lets up to 4 KiB more through."},
 		Key{Name: "max_body", Kind: KindSize, Default: int64(0), Doc: "Largest request body; 0 means no limit."},
 		Key{Name: "read_header_timeout", Kind: KindDuration, Default: "10s", Doc: "Longest time to read a request header; 0 means no limit."},
 		Key{Name: "read_timeout", Kind: KindDuration, Default: "0s", Doc: "Longest time to read a whole request; 0 means no limit."},
@@ -181,7 +184,7 @@ func companionKeys() []Key {
 		{Name: "backoff_reset", Kind: KindDuration, Default: "30s", Doc: "Up for this long: the delay starts again from backoff_initial."},
 		{Name: "stop_signal", Kind: KindSignal, Default: "SIGTERM", Doc: "Signal that asks it to stop."},
 		{Name: "stop_timeout", Kind: KindDuration, Default: "60s", Doc: "Time it has to stop before SIGKILL."},
-		{Name: "reload_timeout", Kind: KindDuration, Default: "60s", Doc: "The stop window when it is restarted by a reload."},
+		{Name: "reload_timeout", Kind: KindDuration, Default: "60s", Doc: "The stop window when it is restarted, by a reload or by hand."},
 		{Name: "stop_group", Kind: KindBool, Default: true, Doc: "Signal the whole process group; SIGKILL always reaches it."},
 		{Name: "essential", Kind: KindBool, Default: false, Doc: "FATAL or a final exit stops gofork with the companion's exit code."},
 		{Name: "on_reload", Kind: KindOnReload, Default: "if-changed", Enum: []string{"if-changed", "restart"}, Doc: `What a reload does when its spec is unchanged: "if-changed" leaves it alone, "restart" restarts it, a signal name sends it that signal.`},
@@ -221,7 +224,7 @@ func logKeys() []Key {
 		Key{Name: "level", Kind: KindString, Default: "info", Enum: []string{"debug", "info", "warn", "error"}, Doc: "Least level that is logged."},
 		Key{Name: "format", Kind: KindString, Default: "auto", Enum: []string{"auto", "text", "json"}, Doc: `Form of the log; "auto" is text on a terminal and json elsewhere.`},
 		Key{Name: "file", Kind: KindPath, Default: "", Doc: "File to log to. Default: standard error."},
-		Key{Name: "access", Kind: KindString, Default: "off", Enum: []string{"off", "record", "combined"}, Doc: `What handler workers log for each request: "off", "record" (structured) or "combined" (Apache).`},
+		Key{Name: "access", Kind: KindString, Default: "off", Enum: []string{"off", "record", "combined"}, Doc: `What handler workers log for each request: "off", "record" (structured, in the log) or "combined" (as Apache, on standard output).`},
 	)
 }
 

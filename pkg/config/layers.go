@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -44,6 +45,28 @@ func (in *input) fromEnviron(environ map[string]string, file map[string]any) lay
 		}
 	}
 	return l
+}
+
+// missedVariables are variables that name a key but for one underscore. They are no
+// errors: a cluster may set variables of this prefix for reasons of its own.
+func missedVariables(environ map[string]string, keys schema) []string {
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(environ)) {
+		rest, ok := strings.CutPrefix(name, envPrefix)
+		if !ok || strings.Contains(rest, "__") {
+			continue
+		}
+		for _, table := range slices.Sorted(maps.Keys(keys)) {
+			prefix := strings.ToUpper(strings.ReplaceAll(table, ".", "_")) + "_"
+			key, ok := strings.CutPrefix(rest, prefix)
+			if !ok || table == "" || table == companionTable || keys[table].keys[strings.ToLower(key)] == nil {
+				continue
+			}
+			meant := envPrefix + strings.ToUpper(strings.ReplaceAll(table, ".", "__")) + "__" + key
+			warnings = append(warnings, fmt.Sprintf("%s is not read: two underscores separate, as in %s", name, meant))
+		}
+	}
+	return warnings
 }
 
 // envPath is the key that the name of a variable, without its prefix, means.

@@ -52,13 +52,9 @@ func Load(src Source, known Known) (*Config, error) {
 
 // load takes what differs from machine to machine.
 func load(src Source, known Known, host host) (*Config, error) {
-	dir := src.Dir
-	if !filepath.IsAbs(dir) {
-		wd, err := os.Getwd()
-		if err != nil {
-			return nil, fmt.Errorf("cannot find the working directory: %w", err)
-		}
-		dir = filepath.Join(wd, dir)
+	dir, err := startDir(src.Dir)
+	if err != nil {
+		return nil, err
 	}
 	environ := environMap(src.Environ)
 	in := newInput(src.Path)
@@ -66,18 +62,9 @@ func load(src Source, known Known, host host) (*Config, error) {
 	if len(in.problems) > 0 && tree == nil {
 		return nil, in.located(nil)
 	}
-	l := &resolver{
-		reader:   reader{schema: newSchema(), environ: environ},
-		known:    known,
-		host:     host,
-		name:     nameOf(src.Path),
-		dir:      dir,
-		base:     dir,
-		envFiles: map[string]envFile{},
-		sums:     map[string]fileSum{},
-		creds:    map[userGroup]credential{},
-		stats:    map[string]error{},
-	}
+	l := newResolver(dir, nameOf(src.Path), environ, host)
+	l.known = known
+	l.warnings = missedVariables(environ, l.schema)
 	c := l.resolve(tree)
 	if all := in.located(l.problems); len(all) > 0 {
 		return nil, all
@@ -86,6 +73,39 @@ func load(src Source, known Known, host host) (*Config, error) {
 		c.Path = absolute(dir, src.Path)
 	}
 	return c, nil
+}
+
+// startDir is where gofork was started, as an absolute path.
+func startDir(dir string) (string, error) {
+	if filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the working directory: %w", err)
+	}
+	return filepath.Join(wd, dir), nil
+}
+
+// SocketOf finds the control socket that a file and the variables lead to, whatever
+// else is wrong with them: the gofork that is asked for may run with what was there
+// before. An error means that the file cannot be read.
+func SocketOf(src Source) (string, error) {
+	dir, err := startDir(src.Dir)
+	if err != nil {
+		return "", err
+	}
+	name := nameOf(src.Path)
+	environ := environMap(src.Environ)
+	tree := newInput(src.Path).read(src, dir, environ)
+	if tree == nil && src.Path != "" {
+		if _, err := readConfig(absolute(dir, src.Path)); err != nil {
+			return "", fmt.Errorf("cannot read %s: %w", src.Path, err)
+		}
+		src.Path = "" // it is no TOML, and the variables may tell
+		tree = newInput("").read(src, dir, environ)
+	}
+	return newResolver(dir, name, environ, thisHost()).resolve(tree).Control.Socket, nil
 }
 
 // nameOf is the default of name: the file's base name without extension, in the

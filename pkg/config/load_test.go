@@ -254,6 +254,9 @@ func FuzzLoad(f *testing.F) {
 		if key != "" {
 			src.Set = []Setting{{Key: key, Value: value, Flag: "--set"}}
 		}
+		if socket, err := SocketOf(src); err != nil || !filepath.IsAbs(socket) {
+			t.Fatalf("the socket is %q, %v", socket, err)
+		}
 		c, err := load(src, testKnown(), testHost())
 		if (c == nil) == (err == nil) {
 			t.Fatalf("neither or both of a configuration and an error: %v, %v", c, err)
@@ -338,5 +341,41 @@ func TestNamedPipeIsNoFile(t *testing.T) {
 	_, err := load(Source{Path: "app.toml", Dir: dir}, testKnown(), testHost())
 	if err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A list in a variable is as easily written as in bind: with commas.
+func TestAListOfTextMayHaveCommas(t *testing.T) {
+	for _, tt := range []struct{ key, text, want string }{
+		{"control.allow_uids", "1000, 1001", "[1000 1001]"},
+		{"control.allow_uids", "1000", "[1000]"},
+		{"control.allow_uids", "[1000,1001]", "[1000 1001]"},
+		{"control.allow_uids", "", "[]"},
+		{"companion.a.success_codes", "0,3", "[0 3]"},
+		{"worker.watch", "/a/*.py, /b,", "[/a/*.py /b]"},
+		{"worker.watch", `"/a"`, "[/a]"},
+		{"worker.http.trusted_proxies", "10.0.0.0/8,::1", "[10.0.0.0/8 ::1/128]"},
+	} {
+		c, err := load(Source{Dir: t.TempDir(), Set: []Setting{
+			{"worker.handler", "hello", "--set"}, {"companion.a.command", "a", "--set"}, {tt.key, tt.text, "--set"},
+		}}, testKnown(), testHost())
+		if err != nil {
+			t.Errorf("%s=%s: %v", tt.key, tt.text, err)
+			continue
+		}
+		var got any
+		switch tt.key {
+		case "control.allow_uids":
+			got = c.Control.AllowUIDs
+		case "companion.a.success_codes":
+			got = c.Companions[0].SuccessCodes
+		case "worker.watch":
+			got = c.Worker.Watch
+		default:
+			got = c.Worker.HTTP.TrustedProxies
+		}
+		if fmt.Sprint(got) != tt.want {
+			t.Errorf("%s=%s: %v, want %s", tt.key, tt.text, got, tt.want)
+		}
 	}
 }

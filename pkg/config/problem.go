@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
@@ -116,7 +117,13 @@ func showValue(v any) string {
 		if math.IsInf(v, 0) || math.IsNaN(v) {
 			return strings.ToLower(strings.TrimPrefix(fmt.Sprint(v), "+"))
 		}
-		return strconv.FormatFloat(v, 'g', -1, 64)
+		s := strconv.FormatFloat(v, 'g', -1, 64)
+		if !strings.ContainsAny(s, ".e") {
+			s += ".0" // as it was written: 2.0 is wrong where 2 is right
+		}
+		return s
+	case time.Duration:
+		return FormatDuration(v)
 	case []any:
 		var b strings.Builder
 		b.WriteByte('[')

@@ -33,6 +33,20 @@ type resolver struct {
 	serverEnv map[string]string
 }
 
+func newResolver(dir, name string, environ map[string]string, h host) *resolver {
+	return &resolver{
+		reader:   reader{schema: newSchema(), environ: environ},
+		host:     h,
+		name:     name,
+		dir:      dir,
+		base:     dir,
+		envFiles: map[string]envFile{},
+		sums:     map[string]fileSum{},
+		creds:    map[userGroup]credential{},
+		stats:    map[string]error{},
+	}
+}
+
 func (l *resolver) resolve(tree map[string]any) *Config {
 	top := l.read("", "", tree, nil)
 	c := &Config{Name: get[string](top, "name")}
@@ -97,7 +111,7 @@ func (l *resolver) resolveServer(tree map[string]any) Server {
 	s.Pidfile = l.abs(get[string](v, "pidfile"))
 	s.RuntimeDir = l.abs(get[string](v, "runtime_dir"))
 	if s.RuntimeDir == "" {
-		s.RuntimeDir = l.runtimeDir()
+		s.RuntimeDir = defaultRuntimeDir(l.host.euid, func(name string) string { return l.environ[name] })
 	}
 	s.Bind = l.resolveBind(v)
 	s.Env = map[string]string{}
@@ -107,19 +121,20 @@ func (l *resolver) resolveServer(tree map[string]any) Server {
 	return s
 }
 
-// runtimeDir is the default of server.runtime_dir.
-func (l *resolver) runtimeDir() string {
-	if l.host.euid == 0 {
+// defaultRuntimeDir is what server.runtime_dir is when it is not set, for a user and
+// an environment: where clients look for the control socket.
+func defaultRuntimeDir(euid int, getenv func(string) string) string {
+	if euid == 0 {
 		return "/run/gofork"
 	}
-	if dir := l.environ["XDG_RUNTIME_DIR"]; filepath.IsAbs(dir) {
+	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "gofork")
 	}
-	tmp := l.environ["TMPDIR"]
+	tmp := getenv("TMPDIR")
 	if !filepath.IsAbs(tmp) {
 		tmp = "/tmp"
 	}
-	return filepath.Join(tmp, "gofork-"+strconv.Itoa(l.host.euid))
+	return filepath.Join(tmp, "gofork-"+strconv.Itoa(euid))
 }
 
 func (l *resolver) resolveBind(v *values) []string {

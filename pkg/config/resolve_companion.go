@@ -98,7 +98,7 @@ func (l *resolver) checkBackoff(v *values) {
 	if !v.given(key) {
 		key, other, value, limit, rule = other, key, initial, most, "at most"
 	}
-	l.bad(v.at(key), value, fmt.Sprintf("must be %s %s, which is %s", rule, other, limit))
+	l.bad(v.at(key), value, fmt.Sprintf("must be %s %s, which is %s", rule, other, FormatDuration(limit)))
 }
 
 // codes sorts exit codes, so that their order is no change of a spec.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
@@ -59,4 +60,14 @@ func signalNamed(s string) (syscall.Signal, bool) {
 	}
 	sig := unix.SignalNum(name)
 	return sig, sig != 0
+}
+
+// ParseSignal reads a signal as the file has it: a name with or without SIG, or
+// a number of this platform.
+func ParseSignal(s string) (syscall.Signal, error) {
+	sig, ok := signalNamed(s)
+	if !ok {
+		return 0, fmt.Errorf("cannot use %q: %s", s, signalRule)
+	}
+	return sig, nil
 }

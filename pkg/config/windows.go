@@ -25,7 +25,7 @@ func (l *resolver) resolveManager(raw any, companions []Companion) Manager {
 		switch explicit := *w.window != unset; {
 		case explicit && slow != nil && *w.window < w.of(slow):
 			l.warn("manager.%s: %s is shorter than the %s that companion %s has, which will be killed early",
-				w.key, *w.window, w.of(slow), slow.Name)
+				w.key, FormatDuration(*w.window), FormatDuration(w.of(slow)), slow.Name)
 		case explicit:
 		case slow != nil:
 			*w.window = w.of(slow) + m.ShutdownBuffer

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mattn/go-shellwords"
 )
@@ -69,6 +71,13 @@ func isArray(raw any) bool { _, ok := raw.([]any); return ok }
 // splitWords splits a command as a POSIX shell does, quotes and backslashes included,
 // and refuses what only a shell could carry out. rule says what is wrong.
 func splitWords(s string) (words []string, rule string) {
+	switch {
+	case strings.IndexByte(s, 0) >= 0:
+		return nil, "must not contain a NUL byte" // which marks a reference below
+	case !utf8.ValidString(s):
+		return nil, "must be UTF-8"
+	}
+	s, put := cutReferences(s)
 	if rule := shellOnly(s); rule != "" {
 		return nil, rule
 	}
@@ -79,7 +88,27 @@ func splitWords(s string) (words []string, rule string) {
 	if err != nil || parser.Position >= 0 {
 		return nil, "cannot be split into words: use an array of words"
 	}
+	for i := range words {
+		words[i] = put.Replace(words[i])
+	}
 	return words, ""
+}
+
+// cutReferences puts a word without spaces in the place of each ${VAR:-default},
+// which stays in one word with the spaces of its default, and returns what puts the
+// references back. One with a quote or a backslash inside is split as everything else.
+func cutReferences(s string) (cut string, put *strings.Replacer) {
+	references := regexp.MustCompile(`\$?\$\{[^{}'"\\]*\}`)
+	var pairs []string
+	cut = references.ReplaceAllStringFunc(s, func(ref string) string {
+		if strings.HasPrefix(ref, "$$") {
+			return ref // a literal
+		}
+		mark := fmt.Sprintf("\x00%d\x00", len(pairs)/2)
+		pairs = append(pairs, mark, ref)
+		return mark
+	})
+	return cut, strings.NewReplacer(pairs...)
 }
 
 // shellOnly finds what the parser would cut off or change without a word: operators,

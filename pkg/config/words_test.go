@@ -18,9 +18,17 @@ func TestSplitWordsKeepsEveryWord(t *testing.T) {
 		`app a\ b \"q\" \\`:          {"app", "a b", `"q"`, `\`},
 		`app '$x' $y ${z}`:           {"app", "$x", "$y", "${z}"},
 		`app "a;b|c" 'd&e>f'`:        {"app", "a;b|c", "d&e>f"},
+		`app ${A:-two words}x ${B}`:  {"app", "${A:-two words}x", "${B}"},
+		`app "${A:-b  c}" '${C:-;}'`: {"app", "${A:-b  c}", "${C:-;}"},
+		`app ${A:-x;y} ${0}`:         {"app", "${A:-x;y}", "${0}"},
+		`app $${A b} ${"q r"}`:       {"app", "$${A", "b}", "${q r}"},
+		`app ${A} ${'0'}x`:           {"app", "${A}", "${0}x"},
+		`app ${A:-open`:              {"app", "${A:-open"},
 		`app # no comment`:           {"app", "#", "no", "comment"},
 		`app "tick ` + "`" + `" (`:   nil,
 		"app 2>&1":                   nil,
+		"app ${A} \x000\x00":         nil,
+		"app \xff":                   nil,
 		"app a\\nb":                  nil,
 	} {
 		got, rule := splitWords(in)

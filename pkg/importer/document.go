@@ -83,6 +83,3 @@ func (n *names) companion(name string) string {
 	n.taken[unique] = true
 	return unique
 }
-
-// literal keeps text from being expanded by gofork.
-func literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }

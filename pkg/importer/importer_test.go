@@ -199,6 +199,7 @@ func FuzzSupervisord(f *testing.F) {
 		}
 		f.Add(string(text))
 	}
+	f.Add("[fcgi-program:000]\nCommAnd=")
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := Supervisord{Name: "supervisord.conf", Here: "/etc", Text: text}.Import()
 		if err == nil {

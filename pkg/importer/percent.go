@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/gofork/gofork/pkg/config"
 )
 
 // scope is what %(NAME)s means at one place of a supervisord.conf.
@@ -21,10 +23,10 @@ func (sc scope) expand(s string) (string, error) {
 	for s != "" {
 		i := strings.IndexByte(s, '%')
 		if i < 0 {
-			b.WriteString(literal(s))
+			b.WriteString(config.Literal(s))
 			break
 		}
-		b.WriteString(literal(s[:i]))
+		b.WriteString(config.Literal(s[:i]))
 		s = s[i:]
 		if strings.HasPrefix(s, "%%") {
 			b.WriteByte('%')
@@ -66,7 +68,7 @@ func (sc scope) value(name, flags, width, verb string) (string, error) {
 	if !ok || verb != "s" {
 		return "", fmt.Errorf("%%(%s)%s has no value here", name, verb)
 	}
-	return literal(text), nil
+	return config.Literal(text), nil
 }
 
 // usesNumber reports whether a value differs from one process to the next.

@@ -95,7 +95,7 @@ func commandOf(command string) []string {
 		words = []string{"sh", "-c", command}
 	}
 	for i := range words {
-		words[i] = literal(words[i])
+		words[i] = config.Literal(words[i])
 	}
 	return words
 }

@@ -1,0 +1,97 @@
+package config
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// FuzzSplitWords wants the words that a shell would make, or a refusal.
+func FuzzSplitWords(f *testing.F) {
+	for _, seed := range []string{
+		`app 'two words' "two more" a\ b \"q\" \\`, `app '' "" a"b c"d 'e'`, `app ${A:-two words}x ${B}`, `app "${A:-b  c}" '${C:-;}'`,
+		`app $${A b} ${"q r"}`, "app\t\n\r x\x00y \xff", `app ${A} ${'0'}`, "app `x` $(y) 2>&1", `a\`, `a "`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		words, rule := splitWords(s)
+		if rule != "" {
+			if words != nil {
+				t.Errorf("refused (%s) and split into %q", rule, words)
+			}
+			return
+		}
+		if strings.Contains(s, "${") {
+			return // what is inside is one word; TestSplitWordsKeepsEveryWord
+		}
+		if want := shellWords(s); !slices.Equal(words, want) {
+			t.Errorf("%q is %q, a shell makes %q", s, words, want)
+		}
+		quoted := make([]string, len(words))
+		for i, w := range words {
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		if again, rule := splitWords(strings.Join(quoted, " ")); rule != "" || !slices.Equal(again, words) {
+			t.Errorf("%q quoted is %q (%s)", words, again, rule)
+		}
+	})
+}
+
+// shellWords splits what has no operators and substitutions as POSIX says.
+func shellWords(s string) (words []string) {
+	var word []byte
+	inWord := false
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quote == 0 && strings.IndexByte(" \t\n\r", c) >= 0:
+			if inWord {
+				words, word, inWord = append(words, string(word)), nil, false
+			}
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, inWord = c, true
+		case quote != '\'' && c == '\\':
+			i++
+			word, inWord = append(word, s[i]), true
+		default:
+			word, inWord = append(word, c), true
+		}
+	}
+	if inWord {
+		words = append(words, string(word))
+	}
+	return words
+}
+
+// FuzzEnvFile wants names that can be in an environment, or an error that shows
+// nothing of the file.
+func FuzzEnvFile(f *testing.F) {
+	for _, seed := range []string{
+		"A=1\nexport B=\"two\\nlines\"\n# comment\nC='$A' # more\n", "A: yaml\n", "KEY=\"open\nA=1", "=x", "A=\x00", "\xef\xbb\xbfA=1",
+		"A=${A}${B}", "A=\\", "A='\n'\r\nB=\"\r\n\"", "A", "A B=1",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const secret = "s3cr3tpass"
+		vars, err := parseEnvFile(append(bytes.Clone(data), "\nLAST="+secret+"\n"...))
+		if err != nil {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the error shows a value: %v", err)
+			}
+			if vars != nil {
+				t.Errorf("%v and variables: %q", err, vars)
+			}
+			return
+		}
+		for name, value := range vars {
+			if name == "" || strings.ContainsAny(name, "=\x00") || strings.IndexByte(value, 0) >= 0 {
+				t.Errorf("%q=%q cannot be in an environment", name, value)
+			}
+		}
+	})
+}
