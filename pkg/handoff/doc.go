@@ -17,6 +17,4 @@
 //   - What arrives on a notify socket counts for the process that the kernel says
 //     has sent it. What is malformed is dropped with a reason; descriptors that
 //     come along are closed.
-//   - The shim (package shim below) is the third thing that crosses an exec; it is
-//     separate because it may import nothing.
 package handoff

@@ -16,9 +16,8 @@ const FirstFD = 3
 
 // FromSystemd takes over the sockets of LISTEN_FDS, in their order and under
 // their LISTEN_FDNAMES. Without LISTEN_FDS, or when LISTEN_PID is another
-// process, there are none. The descriptors become close-on-exec; a worker in Go
-// gets the arbiter's sockets by the same call. Any descriptor that is not a
-// listening stream socket is an error.
+// process, there are none. The descriptors become close-on-exec. Any descriptor
+// that is not a listening stream socket is an error.
 func FromSystemd(environ []string) ([]*Listener, error) {
 	env := lookup(environ)
 	count := env["LISTEN_FDS"]
@@ -33,6 +32,14 @@ func FromSystemd(environ []string) ([]*Listener, error) {
 	if list := env["LISTEN_FDNAMES"]; list != "" {
 		names = strings.Split(list, ":")
 	}
+	return inherited(n, names)
+}
+
+// Inherited takes over descriptors 3 to n+2 and asks for no LISTEN_PID: a worker in
+// Go is started by the arbiter directly, which cannot know its pid in advance.
+func Inherited(n int) ([]*Listener, error) { return inherited(n, nil) }
+
+func inherited(n int, names []string) ([]*Listener, error) {
 	fds := make([]int, n)
 	for i := range fds {
 		fds[i] = FirstFD + i

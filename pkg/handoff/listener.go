@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -109,7 +110,7 @@ func listenTCP(ctx context.Context, addr string, o Options) (int, error) {
 	}
 	// A program in any language gets this socket: plain TCP, which it expects.
 	config.SetMultipathTCP(false)
-	listener, err := config.Listen(ctx, "tcp", addr)
+	listener, err := config.Listen(ctx, TCPNetwork(addr), addr)
 	if err != nil {
 		return -1, plain(err)
 	}
@@ -124,6 +125,16 @@ func listenTCP(ctx context.Context, addr string, o Options) (int, error) {
 		return -1, err
 	}
 	return fd, dupErr
+}
+
+// TCPNetwork is what package net calls the network of a TCP address to listen on: for
+// 0.0.0.0 on "tcp" it would listen on every IPv6 address, too.
+func TCPNetwork(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if ip, notIP := netip.ParseAddr(host); err == nil && notIP == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // plain reduces what package net wraps around an errno; "cannot bind" says the rest.

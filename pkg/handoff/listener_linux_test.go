@@ -122,6 +122,21 @@ func TestListenWithoutHostIsDualStack(t *testing.T) {
 	}
 }
 
+// Who writes 0.0.0.0 has not asked for IPv6.
+func TestListenOnAllIPv4AddressesIsNoMore(t *testing.T) {
+	l := listen(t, "0.0.0.0:0", handoff.Options{})
+	port, ok := strings.CutPrefix(l.Addr(), "tcp://0.0.0.0:")
+	if !ok {
+		t.Fatalf("listens on %s", l.Addr())
+	}
+	if err := dial("tcp://127.0.0.1:" + port); err != nil {
+		t.Error(err)
+	}
+	if err := dial("tcp://[::1]:" + port); err == nil {
+		t.Error("it listens on IPv6")
+	}
+}
+
 func TestReusePortAllowsOneSocketPerSlot(t *testing.T) {
 	first := listen(t, "127.0.0.1:0", handoff.Options{ReusePort: true})
 	addr := strings.TrimPrefix(first.Addr(), "tcp://")

@@ -18,7 +18,13 @@ const notifyTimeout = 5 * time.Second
 // Notify sends a state such as "READY=1" to the socket of NOTIFY_SOCKET, a path
 // or an abstract "@NAME"; several assignments are separated by newlines.
 func Notify(socketPath, state string) error {
-	if err := notify(socketPath, state); err != nil {
+	return NotifyWithin(socketPath, state, notifyTimeout)
+}
+
+// NotifyWithin is Notify for who has something better to do than to wait, for
+// longer than patience, until there is room in the supervisor's queue.
+func NotifyWithin(socketPath, state string, patience time.Duration) error {
+	if err := notify(socketPath, state, patience); err != nil {
 		return fmt.Errorf("cannot notify %s: %w", socketPath, err)
 	}
 	return nil
@@ -29,7 +35,7 @@ func Notify(socketPath, state string) error {
 // any more, so that a READY=1 of its worker's could not be told from a stranger's.
 // The way is that of sd_notify_barrier(3): a pipe whose other end the reader closes.
 func NotifyRead(socketPath, state string) error {
-	if err := notify(socketPath, state); err != nil {
+	if err := notify(socketPath, state, notifyTimeout); err != nil {
 		return fmt.Errorf("cannot notify %s: %w", socketPath, err)
 	}
 	if err := barrier(socketPath); err != nil {
@@ -89,7 +95,7 @@ func sendDescriptor(socketPath string, f *os.File, deadline time.Time) error {
 	return errors.Join(err, fileErr, sendErr)
 }
 
-func notify(socketPath, state string) error {
+func notify(socketPath, state string, patience time.Duration) error {
 	if _, err := parseState([]byte(state)); err != nil {
 		return fmt.Errorf("%.64q: %w", state, err)
 	}
@@ -98,7 +104,7 @@ func notify(socketPath, state string) error {
 		return plain(err)
 	}
 	defer conn.Close()
-	if err := conn.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := conn.Write([]byte(state)); err != nil {

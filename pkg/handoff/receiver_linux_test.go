@@ -1,9 +1,11 @@
 package handoff_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -165,6 +167,45 @@ func TestUnreadableDatagramsAreDroppedWithTheReason(t *testing.T) {
 	}
 	if n, drops := r.Dropped(); n != 0 || len(drops) != 0 {
 		t.Errorf("told twice: %d %+v", n, drops)
+	}
+}
+
+func TestDropsAreToldButDoNotFillTheLog(t *testing.T) {
+	r := receiver(t, socketIn(t))
+	c := sender(t, r.Path())
+	var out bytes.Buffer
+	var told handoff.DropLog
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	now := time.Unix(1700000000, 0)
+	tell := func(after time.Duration) string {
+		out.Reset()
+		r.Take()
+		now = now.Add(after)
+		told.Tell(r, now, logger)
+		return out.String()
+	}
+	record := func(reason string, count int) string {
+		return fmt.Sprintf("level=WARN msg=\"notification dropped\" pid=%d reason=%q count=%d\n", os.Getpid(), reason, count)
+	}
+	if got := tell(0); got != "" {
+		t.Errorf("before anything was sent: %s", got)
+	}
+	send(t, c, "READY")
+	if got, want := tell(0), record(`no assignment: "READY"`, 1); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	send(t, c, "STATUS="+strings.Repeat("x", handoff.MaxDatagram))
+	send(t, c, "again")
+	if got := tell(10*time.Second - 1); got != "" {
+		t.Errorf("too early: %s", got)
+	}
+	if got, want := tell(1), record("larger than 8192 bytes", 2); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

@@ -117,9 +117,8 @@ func stat(path string) (id inode, isSocket bool, err error) {
 	return inode{dev: uint64(st.Dev), ino: st.Ino}, st.Mode&unix.S_IFMT == unix.S_IFSOCK, nil //nolint:unconvert // other systems have another type
 }
 
-// RemoveStale makes way for a unix stream socket of another package, such as the
-// control API: it removes what a dead process left at path, and fails with
-// [syscall.EADDRINUSE] when somebody listens there.
+// RemoveStale removes the socket that a dead process left at path, and fails with
+// [syscall.EADDRINUSE] when somebody has it open.
 func RemoveStale(path string) error {
 	if err := removeStale(path, unix.SOCK_STREAM); err != nil {
 		return fmt.Errorf("cannot bind unix:%s: %w", path, err)

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"bytes"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -40,10 +38,8 @@ type conn struct {
 	outer net.Conn
 
 	state  atomic.Int32
-	since  atomic.Int64 // when it began to wait, in Unix ns, known only while draining
-	http2  atomic.Bool
-	first  bool // no byte was read yet; belongs to the reader
-	alpn   bool // TLS was asked for its protocol; belongs to the server's goroutine
+	since  atomic.Int64              // when it began to wait, in ns after table.begun, known only while draining
+	http2  atomic.Pointer[http2Conn] // nil: HTTP/1, as far as it is known
 	closed sync.Once
 
 	recorder recorder // of the HTTP/1 request that runs; belongs to the server's goroutine
@@ -54,14 +50,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.state.CompareAndSwap(answered, waiting)
 	}
 	n, err := c.read(p)
-	if n > 0 && c.state.Load() != busy {
+	// A frame of HTTP/2 may be anything: there follow alone knows of requests.
+	if n > 0 && c.state.Load() != busy && c.http2.Load() == nil {
 		c.state.CompareAndSwap(waiting, busy)
-		if c.first {
-			c.first = false
-			if bytes.HasPrefix(p[:n], []byte("PRI ")) { // the HTTP/2 preface
-				c.http2.Store(true)
-			}
-		}
 	}
 	return n, err
 }
@@ -131,11 +122,15 @@ func (c *conn) Close() error {
 }
 
 // dueAt returns when the connection has waited for delay, counted from start at
-// the earliest; ok is false when it waits for nothing.
+// the earliest; ok is false when it waits for nothing. An HTTP/2 connection waits
+// from its farewell on, whatever it does.
 func (c *conn) dueAt(start time.Time, delay time.Duration) (due time.Time, ok bool) {
+	if h := c.http2.Load(); h != nil {
+		return h.dueAt(delay), true
+	}
 	// since first: the server writes it before state.
-	since := time.Unix(0, c.since.Load())
-	if c.state.Load() != waiting || c.http2.Load() {
+	since := c.table.begun.Add(time.Duration(c.since.Load()))
+	if c.state.Load() != waiting {
 		return time.Time{}, false
 	}
 	if since.Before(start) {
@@ -153,7 +148,10 @@ func (c *conn) expire() {
 	// The reader may take a byte between the look and this. Then it has made the
 	// connection busy, unless it is interrupted between its system call and its
 	// next instruction.
-	if c.state.CompareAndSwap(waiting, claimed) {
+	//
+	// The server reads an HTTP/2 connection all the time, so it may be idle without
+	// having begun to read again.
+	if c.state.CompareAndSwap(waiting, claimed) || c.http2.Load() != nil && c.state.CompareAndSwap(answered, claimed) {
 		_ = c.outer.Close()
 	}
 }
@@ -180,15 +178,20 @@ func hasBytes(c net.Conn) bool {
 
 // connTable knows every open connection, hijacked ones included.
 type connTable struct {
+	begun    time.Time     // what moments are counted from: a clock that is set moves none of them
 	draining chan struct{} // closed when the drain begins
 	empty    chan struct{} // capacity 1: sent to when the last connection leaves
+	heard    chan struct{} // capacity 1: sent to when an HTTP/2 client has heard the farewell
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
 func newConnTable() *connTable {
-	return &connTable{draining: make(chan struct{}), empty: make(chan struct{}, 1), conns: make(map[*conn]struct{})}
+	return &connTable{
+		begun: time.Now(), draining: make(chan struct{}), empty: make(chan struct{}, 1), heard: make(chan struct{}, 1),
+		conns: make(map[*conn]struct{}),
+	}
 }
 
 func (t *connTable) isDraining() bool {
@@ -201,13 +204,13 @@ func (t *connTable) isDraining() bool {
 }
 
 func (t *connTable) add(nc net.Conn, policy *proxyPolicy) *conn {
-	c := &conn{Conn: nc, table: t, first: true}
+	c := &conn{Conn: nc, table: t}
 	c.outer = c
 	if policy != nil {
 		c.proxy = policy.expect(nc.RemoteAddr())
 	}
 	if t.isDraining() {
-		c.since.Store(time.Now().UnixNano())
+		c.since.Store(int64(time.Since(t.begun)))
 	}
 	t.mu.Lock()
 	t.conns[c] = struct{}{}
@@ -251,26 +254,16 @@ func (t *connTable) follow(nc net.Conn, state http.ConnState) {
 	if c == nil {
 		return
 	}
-	if tc, ok := nc.(*tls.Conn); ok {
-		switch state {
-		case http.StateNew:
-			c.outer = tc
-		case http.StateActive:
-			// Below TLS the preface is unreadable; ALPN has decided.
-			if !c.alpn {
-				c.alpn = true
-				c.http2.Store(tc.ConnectionState().NegotiatedProtocol == "h2")
-			}
-		}
-	}
 	switch state {
+	case http.StateNew:
+		c.outer = nc
 	case http.StateActive, http.StateHijacked:
 		c.state.Store(busy)
 	case http.StateIdle:
 		// A drain that begins between these lines finds "before the drain" and
 		// counts from its own start, which is now.
 		if t.isDraining() {
-			c.since.Store(time.Now().UnixNano())
+			c.since.Store(int64(time.Since(t.begun)))
 		}
 		c.state.Store(answered)
 	}

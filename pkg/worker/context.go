@@ -42,6 +42,12 @@ func connOf(ctx context.Context) *conn {
 
 // unwrap returns the connection below what the server holds, nil if there is none.
 func unwrap(nc net.Conn) *conn {
+	switch h := nc.(type) {
+	case *http2Conn:
+		nc = h.Conn
+	case *http2TLSConn:
+		nc = h.tls
+	}
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gofork/gofork/pkg/handoff"
 	"github.com/gofork/gofork/pkg/tally"
 )
 
@@ -22,7 +23,7 @@ func inheritedTally(log *slog.Logger) *tally.Page {
 		return nil
 	}
 	fd, err := strconv.Atoi(text)
-	if err != nil || fd < firstInherited {
+	if err != nil || fd < handoff.FirstFD {
 		log.Warn("requests are not counted", "error", "no descriptor: "+text)
 		return nil
 	}

@@ -12,7 +12,7 @@
 //	   │ stop signal: exit 0            exit 0                       exit 0
 //
 // READY=1 is sent on entering serving, when the accept loop of every socket
-// runs; WATCHDOG=1 from then on until the end; STOPPING=1 on entering draining.
+// runs; WATCHDOG=1 from right before it until the end; STOPPING=1 on entering draining.
 //
 // # Drain
 //
@@ -22,11 +22,14 @@
 //     process's descriptor of the socket is closed. It is never shut down:
 //     shutdown(2) would end the socket for the workers that share it.
 //  2. Every answer that begins from now on says "Connection: close", no matter
-//     when its request came; HTTP/2 connections get GOAWAY. A client learns from
-//     an answer, never from a broken connection. A handler learns from [Draining].
+//     when its request came. A client learns from an answer, never from a broken
+//     connection. A handler learns from [Draining]. HTTP/2 connections get a GOAWAY
+//     that asks for no more requests and still serves those that come.
 //  3. A connection that waits for a request is closed when it has waited for
 //     the drain delay: counted from the stop signal, or from its last answer if
-//     that came later and did not yet say that the connection closes.
+//     that came later and did not yet say that the connection closes. An HTTP/2
+//     connection then gets the GOAWAY that names its last request; sooner, when
+//     all HTTP/2 clients have heard the first one.
 //  4. Running requests have until the graceful timeout.
 //
 // The process ends as soon as no connection is left, whichever step it is in.

@@ -39,6 +39,8 @@ func (p *process) drain() int {
 		case <-ended:
 			ended = nil
 		case <-table.empty:
+		case <-table.heard:
+			look.Reset(p.expire(start))
 		case <-look.C:
 			look.Reset(p.expire(start))
 		case s := <-p.signals:
@@ -48,29 +50,42 @@ func (p *process) drain() int {
 		case <-p.server.recycle: // too late to matter
 		case <-cut:
 			p.log.Warn("graceful_timeout ran out, requests are cut",
-				"connections", table.len(), "graceful_timeout", p.spec.GracefulTimeout.String())
+				"connections", table.len(), "graceful_timeout", p.spec.GracefulTimeout)
 			return exitOK
 		}
 	}
 }
 
 // expire closes the connections that have waited for the drain delay and returns
-// the time until it has to be called again.
+// the time until it has to be called again. HTTP/2 connections get their last
+// GOAWAY first, and a moment to deliver it: so what crosses it is disclaimed, and
+// may be sent again.
 func (p *process) expire(start time.Time) time.Duration {
-	// Connections that reached HTTP/2 after the first GOAWAY was sent.
-	p.server.goAway()
 	now := time.Now()
 	// A connection that begins to wait after this look is due no earlier.
 	next := max(p.spec.DrainDelay, drainLook)
+	told := true // every HTTP/2 client has had the drain delay to hear the farewell
+	var last []*http2Conn
 	for _, c := range p.server.table.list() {
+		h := c.http2.Load()
 		due, ok := c.dueAt(start, p.spec.DrainDelay)
 		switch {
 		case !ok:
 		case due.After(now):
 			next = min(next, max(due.Sub(now), drainLook))
+			told = told && h == nil
+		case h != nil && !h.last:
+			last = append(last, h)
 		default:
 			c.expire()
 		}
+	}
+	if told && len(last) > 0 {
+		p.server.goAway()
+		for _, h := range last {
+			h.last = true
+		}
+		next = drainLook
 	}
 	return next
 }

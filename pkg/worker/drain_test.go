@@ -2,8 +2,6 @@ package worker
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -419,6 +417,23 @@ func TestConnectionThatWasPromisedKeepAliveGetsAFullDrainDelay(t *testing.T) {
 	})
 }
 
+// A worker that freezes as soon as it is ready has sent the beat from which on its
+// silence counts.
+func TestFirstHeartbeatGoesBeforeReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := testSpec()
+		spec.HeartbeatInterval = time.Second
+		w := launch(spec, Hello, Options{}, newPipeListener())
+		for _, want := range []string{"WATCHDOG=1", "READY=1"} {
+			if got := <-w.messages; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		w.stop()
+		w.wantExit(t, 0)
+	})
+}
+
 func TestHeartbeatContinuesThroughTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec := testSpec()
@@ -437,69 +452,10 @@ func TestHeartbeatContinuesThroughTheDrain(t *testing.T) {
 				beats++
 			}
 		}
-		if beats != 16 { // at 0 s, 1 s … 15 s
+		if beats != 15 { // at 1 s … 15 s; the one at 0 s went before READY=1
 			t.Fatalf("%d beats", beats)
 		}
 	})
-}
-
-func TestHTTP2DrainSendsGoAwayAndLosesNothing(t *testing.T) {
-	l := listen(t)
-	spec := testSpec()
-	first := startWorker(t, spec, Hello, Options{}, share(t, l))
-	client := httpClient(t, (*http.Protocols).SetUnencryptedHTTP2)
-	url := "http://" + l.Addr().String() + "/echo"
-	post := func() error {
-		resp, err := client.Post(url, "text/plain", bytes.NewReader([]byte("body")))
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "body" || resp.ProtoMajor != 2 {
-			return fmt.Errorf("%s %q %v", resp.Proto, got, err)
-		}
-		return nil
-	}
-	var load sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
-	var done atomic.Int64
-	for range 8 {
-		load.Go(func() {
-			for ctx.Err() == nil {
-				if err := post(); err != nil {
-					t.Error(err)
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
-	worker := first
-	for range 3 {
-		next := startWorker(t, spec, Hello, Options{}, share(t, l))
-		worker.stop()
-		worker.wantExit(t, 0)
-		worker = next
-	}
-	cancel()
-	load.Wait()
-	t.Logf("%d posts", done.Load())
-}
-
-func TestIdleHTTP2ConnectionGetsGoAwayAtOnce(t *testing.T) {
-	spec := testSpec()
-	spec.DrainDelay = time.Hour // GOAWAY, not the drain delay, ends it
-	l := listen(t)
-	w := startWorker(t, spec, Hello, Options{}, l)
-	client := httpClient(t, (*http.Protocols).SetUnencryptedHTTP2)
-	resp, err := client.Get("http://" + l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.Copy(io.Discard, resp.Body)
-	resp.Body.Close()
-	w.stop()
-	w.wantExit(t, 0)
 }
 
 func TestHijackedConnectionIsWaitedFor(t *testing.T) {

@@ -72,9 +72,11 @@ func Scheme(r *http.Request) string {
 func (f *forwarding) apply(r *http.Request) *http.Request {
 	claims := false
 	for k := range r.Header {
-		if f.isClaim(k) {
+		switch {
+		case f.isClaim(k):
 			claims = true
-			break
+		case f.isTwin(k):
+			delete(r.Header, k)
 		}
 	}
 	if !claims {
@@ -114,6 +116,13 @@ func (f *forwarding) apply(r *http.Request) *http.Request {
 
 func (f *forwarding) isClaim(key string) bool {
 	return strings.HasPrefix(key, "X-Forwarded-") || key == "Forwarded" || f.requestID && key == requestIDHeader
+}
+
+// isTwin finds what an upstream that follows CGI (WSGI, Rack, PHP) cannot tell from a
+// claim: X_Forwarded_For is HTTP_X_FORWARDED_FOR there as well, and no proxy that
+// sets the one removes the other.
+func (f *forwarding) isTwin(key string) bool {
+	return strings.IndexByte(key, '_') >= 0 && f.isClaim(http.CanonicalHeaderKey(strings.ReplaceAll(key, "_", "-")))
 }
 
 // schemeAt is the scheme of the hop at an index, if each of the n hops told one;
@@ -185,14 +194,15 @@ func parseForwarded(list []string) (hops, protos []string) {
 }
 
 // parseHop reads "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80";
-// a port that is not told is 0.
+// a port that is not told is 0. An IPv4 address that a proxy with an IPv6 socket
+// wrote as ::ffff:192.0.2.1 is one again, as net has it for a peer.
 func parseHop(s string) (netip.AddrPort, bool) {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
-		return ap, true
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), true
 	}
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		s = s[1 : len(s)-1]
 	}
 	a, err := netip.ParseAddr(s)
-	return netip.AddrPortFrom(a, 0), err == nil
+	return netip.AddrPortFrom(a.Unmap(), 0), err == nil
 }

@@ -21,6 +21,8 @@ func TestForwardedClient(t *testing.T) {
 	}{
 		"nothing said":           {"127.0.0.1:5", h{"Accept": "x"}, "127.0.0.1:5", "http", 1},
 		"stranger's claims":      {"192.0.2.1:5", h{"X-Forwarded-For": "1.1.1.1", "X-Forwarded-Prefix": "/x", "Forwarded": "for=1.1.1.1", "X-Request-Id": "a"}, "192.0.2.1:5", "http", 0},
+		"twins of a stranger":    {"192.0.2.1:5", h{"X_Forwarded_For": "6.6.6.6", "X-Forwarded_proto": "https", "X_request_id": "a", "X_Other": "x"}, "192.0.2.1:5", "http", 1},
+		"twins beside the truth": {"127.0.0.1:5", h{"X-Forwarded-For": "203.0.113.9", "X_forwarded_For": "6.6.6.6", "X_FORWARDED_PROTO": "https"}, "203.0.113.9:0", "http", 1},
 		"one hop":                {"127.0.0.1:5", h{"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}, "203.0.113.9:0", "https", 2},
 		"with port":              {"127.0.0.1:5", h{"X-Forwarded-For": "203.0.113.9:77"}, "203.0.113.9:77", "http", 1},
 		"spoofed, then ours":     {"127.0.0.1:5", h{"X-Forwarded-For": "6.6.6.6, 203.0.113.9, 10.0.0.2"}, "203.0.113.9:0", "http", 1},
@@ -33,6 +35,7 @@ func TestForwardedClient(t *testing.T) {
 		"rfc 7239 every scheme":  {"[::1]:5", h{"Forwarded": `For="[2001:db8::1]";Proto=https, for=10.0.0.2;proto=http`}, "[2001:db8::1]:0", "https", 1},
 		"rfc 7239 quoted commas": {"[::1]:5", h{"Forwarded": `for="a,b\",c"`}, "[::1]:5", "http", 1},
 		"unix socket":            {"@", h{"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9:0", "http", 1},
+		"mapped client":          {"127.0.0.1:5", h{"X-Forwarded-For": "::ffff:203.0.113.9"}, "203.0.113.9:0", "http", 1},
 		"mapped peer":            {"[::ffff:127.0.0.1]:5", h{"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9:0", "http", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,18 +69,19 @@ func TestOptionsAreChecked(t *testing.T) {
 		want    string // "" = fine
 	}{
 		{"hello", nil, ""},
-		{"hello", o{"a": 1, "b": 2}, `cannot load handler "hello": option "a": 1: the handler takes no options`},
+		{"hello", o{"a": 1, "b": 2}, `cannot load handler "hello": option "a": cannot use 1: the handler takes no options`},
 		{"static", o{"root": "/srv"}, ""},
-		{"static", o{}, `cannot load handler "static": option "root": <nil>: must be the path of a directory`},
-		{"static", o{"root": 5.0}, `cannot load handler "static": option "root": 5: must be the path of a directory`},
-		{"static", o{"root": "/srv", "rot": "x"}, `cannot load handler "static": option "rot": "x": unknown option, known: root`},
+		{"static", o{}, `cannot load handler "static": option "root": is missing: must be the path of a directory`},
+		{"static", o{"root": 5.0}, `cannot load handler "static": option "root": cannot use 5: must be the path of a directory`},
+		{"static", o{"root": "/srv", "rot": "x"}, `cannot load handler "static": option "rot": cannot use "x": unknown option, known: root`},
 		{"proxy", o{"upstream": "http://127.0.0.1:9000"}, ""},
 		{"proxy", o{"upstream": []any{"http://a", "https://b:1/base"}}, ""},
 		{"proxy", o{"upstream": []string{"http://a"}}, ""},
-		{"proxy", o{}, `cannot load handler "proxy": option "upstream": <nil>: must be a URL such as "http://127.0.0.1:9000" or a list of them`},
-		{"proxy", o{"upstream": []any{}}, `cannot load handler "proxy": option "upstream": []interface {}{}: must be a URL such as "http://127.0.0.1:9000" or a list of them`},
-		{"proxy", o{"upstream": "127.0.0.1:9000"}, `cannot load handler "proxy": option "upstream": "127.0.0.1:9000": must be http://HOST[:PORT] or https://HOST[:PORT], without query or user`},
-		{"proxy", o{"upstream": []any{"http://a", 7.0}}, `cannot load handler "proxy": option "upstream": 7: must be http://HOST[:PORT] or https://HOST[:PORT], without query or user`},
+		{"proxy", o{}, `cannot load handler "proxy": option "upstream": is missing: must be a URL such as "http://127.0.0.1:9000" or a list of them`},
+		{"proxy", o{"upstream": []any{}}, `cannot load handler "proxy": option "upstream": cannot use []: must be a URL such as "http://127.0.0.1:9000" or a list of them`},
+		{"proxy", o{"upstream": "127.0.0.1:9000"}, `cannot load handler "proxy": option "upstream": cannot use "127.0.0.1:9000": must be http://HOST[:PORT][/PATH] or the same with https, without query or user`},
+		{"proxy", o{"upstream": "http://me:hunter2@a"}, `cannot load handler "proxy": option "upstream": cannot use "http://me:xxxxx@a": must be http://HOST[:PORT][/PATH] or the same with https, without query or user`},
+		{"proxy", o{"upstream": []any{"http://a", 7.0}}, `cannot load handler "proxy": option "upstream": cannot use 7: must be http://HOST[:PORT][/PATH] or the same with https, without query or user`},
 		{"mine", o{"anything": 1}, ""},
 	} {
 		err := ValidateOptions(c.handler, c.options)

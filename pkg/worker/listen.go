@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gofork/gofork/pkg/handoff"
 )
 
 const (
-	firstInherited = 3 // SD_LISTEN_FDS_START of sd_listen_fds(3)
-
 	// releaseWait bounds how long a draining worker goes on accepting: under a
 	// flood the queue is never seen empty, and others hold the socket anyway.
 	releaseWait = 250 * time.Millisecond
@@ -27,9 +27,8 @@ const (
 
 // inheritedListeners turns the descriptors that LISTEN_FDS counts into
 // listeners and removes LISTEN_* from the environment, so that no child of the
-// application takes them for its own. LISTEN_PID is not compared: the arbiter
-// starts a worker directly and cannot know its pid in advance.
-func inheritedListeners() (listeners []net.Listener, err error) {
+// application takes them for its own.
+func inheritedListeners() ([]net.Listener, error) {
 	text := os.Getenv("LISTEN_FDS")
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 1024 {
@@ -38,38 +37,21 @@ func inheritedListeners() (listeners []net.Listener, err error) {
 	for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
 	}
-	defer func() {
+	sockets, err := handoff.Inherited(n)
+	if err != nil {
+		return nil, err
+	}
+	var listeners []net.Listener
+	for _, s := range sockets {
+		l, err := s.Accept() // on a duplicate: the inherited one is not needed
+		_ = s.Close()
 		if err != nil {
 			closeAll(listeners)
-			listeners = nil
-		}
-	}()
-	for fd := firstInherited; fd < firstInherited+n; fd++ {
-		l, err := inherited(fd)
-		if err != nil {
-			return listeners, err
+			return nil, err
 		}
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
-}
-
-func inherited(fd int) (net.Listener, error) {
-	f := os.NewFile(uintptr(fd), "inherited-"+strconv.Itoa(fd))
-	if f == nil {
-		return nil, fmt.Errorf("cannot take inherited socket %d: not a descriptor", fd)
-	}
-	// FileListener duplicates with close-on-exec; the inherited one is not needed
-	// and would reach the application's children.
-	l, err := net.FileListener(f)
-	_ = f.Close()
-	if err != nil {
-		return nil, fmt.Errorf("cannot take inherited socket %d: %w", fd, err)
-	}
-	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false) // the path belongs to the arbiter
-	}
-	return l, nil
 }
 
 // listener hands connections to the server, each as a *conn that the table

@@ -47,7 +47,7 @@ func servePlain(spec Spec) error {
 	if err != nil {
 		return err
 	}
-	l, err := inherited(firstInherited)
+	listeners, err := inheritedListeners()
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func servePlain(spec Spec) error {
 		ReadHeaderTimeout: spec.HTTP.ReadHeaderTimeout,
 		IdleTimeout:       spec.HTTP.IdleTimeout,
 	}
-	return s.Serve(l) // until the signal ends the process
+	return s.Serve(listeners[0]) // until the signal ends the process
 }
 
 func testSpec() Spec {

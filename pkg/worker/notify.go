@@ -38,23 +38,26 @@ func (p *process) notify(message string) {
 }
 
 // beat sends WATCHDOG=1 now and at every interval from a goroutine of its own,
-// so that a beat also shows that the process schedules. The returned function
-// ends it and waits for it.
+// so that a beat also shows that the process schedules. The first is on its way
+// when beat returns: a worker that freezes right after it is missed. The returned
+// function ends the others and waits for that.
 func (p *process) beat() (stop func()) {
 	if p.spec.HeartbeatInterval <= 0 {
 		return func() {}
 	}
+	// A beat that is lost is not worth a log line: the next one comes, or the
+	// arbiter says "worker timeout".
+	send := func() { _ = p.opts.Notify("WATCHDOG=1") }
+	send()
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(p.spec.HeartbeatInterval)
 		defer tick.Stop()
 		for {
-			// A beat that is lost is not worth a log line: the next one comes,
-			// or the arbiter says "worker timeout".
-			_ = p.opts.Notify("WATCHDOG=1")
 			select {
 			case <-tick.C:
+				send()
 			case <-quit:
 				return
 			}

@@ -30,7 +30,14 @@ func ValidateOptions(handler string, options map[string]any) error {
 }
 
 func optionError(handler, option string, value any, rule string) error {
-	return fmt.Errorf("cannot load handler %q: option %q: %#v: %s", handler, option, value, rule)
+	shown := fmt.Sprintf("cannot use %v", value)
+	switch v := value.(type) {
+	case nil:
+		shown = "is missing"
+	case string:
+		shown = fmt.Sprintf("cannot use %q", v)
+	}
+	return fmt.Errorf("cannot load handler %q: option %q: %s: %s", handler, option, shown, rule)
 }
 
 // onlyOptions refuses options that the handler does not know, the first in
@@ -86,11 +93,24 @@ func parseProxyOptions(options map[string]any) ([]*url.URL, error) {
 	for _, e := range list {
 		u, ok := parseUpstream(e)
 		if !ok {
-			return nil, optionError("proxy", "upstream", e, "must be http://HOST[:PORT] or https://HOST[:PORT], without query or user")
+			return nil, optionError("proxy", "upstream", withoutPassword(e), "must be http://HOST[:PORT][/PATH] or the same with https, without query or user")
 		}
 		urls = append(urls, u)
 	}
 	return urls, nil
+}
+
+// withoutPassword is a value that may be shown: a URL with a user is refused, and its
+// password is nobody else's business.
+func withoutPassword(v any) any {
+	text, ok := v.(string)
+	if !ok {
+		return v
+	}
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return v
 }
 
 func parseUpstream(v any) (*url.URL, bool) {

@@ -85,8 +85,8 @@ func TestProcessServesInheritedSocketsAndDrains(t *testing.T) {
 	spec.ArbiterPID = os.Getpid()
 	spec.HeartbeatInterval = time.Second
 	c := spawn(t, spec, nil)
-	c.await(t, "READY=1")
 	c.await(t, "WATCHDOG=1")
+	c.await(t, "READY=1")
 	resp, err := httpClient(t).Get("http://" + c.addr + "/pid")
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -28,8 +29,9 @@ const (
 // {upstream}, in turn if it is a list. The Host header is kept, X-Forwarded-For,
 // -Host and -Proto are set to what this worker knows of the client. A request
 // that did not reach an upstream goes to the next one; one that may have is
-// repeated only if it is idempotent and has no body. 502: no upstream answered;
-// 504: none in time.
+// repeated only if it is idempotent and has no body. An upstream with a path is asked
+// for what is below it. 400: the request would lead out of that path; 502: no
+// upstream answered; 504: none in time.
 func Proxy(c Context) (http.Handler, error) {
 	urls, err := parseProxyOptions(c.Options)
 	if err != nil {
@@ -59,6 +61,9 @@ func Proxy(c Context) (http.Handler, error) {
 func rewrite(pr *httputil.ProxyRequest) {
 	pr.SetXForwarded()
 	pr.Out.Host = pr.In.Host
+	// ReverseProxy has removed what net/url cannot parse ("a;b", "%zz"), lest a
+	// Rewrite that looks at parameters sees others than the upstream. This one does not.
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 	pr.Out.Header.Set("X-Forwarded-Proto", Scheme(pr.In))
 	// What a trusted proxy said is still there, see forwarding.
 	if host := pr.In.Header.Get("X-Forwarded-Host"); host != "" {
@@ -77,6 +82,9 @@ func proxyFailed(w http.ResponseWriter, r *http.Request, err error, log *slog.Lo
 		return // answered and logged
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client is gone
+	case errors.Is(err, errOutside):
+		http.Error(w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
+		return
 	case errors.As(err, &ne) && ne.Timeout():
 		status = http.StatusGatewayTimeout
 	}
@@ -85,8 +93,36 @@ func proxyFailed(w http.ResponseWriter, r *http.Request, err error, log *slog.Lo
 }
 
 type upstream struct {
-	url   *url.URL
-	until atomic.Int64 // Unix ns: asked last until then
+	url *url.URL
+	// Asked last until then; nil: in its turn. Not a number: a clock that is set
+	// must not make it longer.
+	until atomic.Pointer[time.Time]
+}
+
+// errOutside is a request that would lead out of the path of its upstream.
+var errOutside = errors.New("the path leads out of the upstream's")
+
+// target turns what the client asks for into what the upstream is asked for: below
+// its path, if it has one, and otherwise as it is. ".." is for the upstream to
+// understand, but not where that would lead to what is beside its path; how it reads
+// a backslash is not known.
+func (up *upstream) target(u *url.URL) error {
+	u.Scheme, u.Host = up.url.Scheme, up.url.Host
+	base := strings.TrimSuffix(up.url.Path, "/")
+	if base == "" {
+		return nil
+	}
+	for e := range strings.FieldsFuncSeq(u.Path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if e == ".." {
+			return errOutside
+		}
+	}
+	escaped := u.EscapedPath()
+	if !strings.HasPrefix(escaped, "/") { // OPTIONS *
+		escaped, u.Path = "/"+escaped, "/"+u.Path
+	}
+	u.Path, u.RawPath = base+u.Path, strings.TrimSuffix(up.url.EscapedPath(), "/")+escaped
+	return nil
 }
 
 // upstreams chooses who answers. It is an http.RoundTripper.
@@ -104,18 +140,16 @@ func (u *upstreams) RoundTrip(r *http.Request) (*http.Response, error) {
 	var last error
 	for _, up := range u.order() {
 		out := r.Clone(r.Context())
-		out.URL.Scheme, out.URL.Host = up.url.Scheme, up.url.Host
-		base := up.url
-		if base.Path != "" && base.Path != "/" {
-			joined := base.JoinPath(r.URL.EscapedPath())
-			out.URL.Path, out.URL.RawPath = joined.Path, joined.RawPath
+		if err := up.target(out.URL); err != nil {
+			last = err
+			break
 		}
 		if body != nil {
 			out.Body = body
 		}
 		resp, err := u.transport.RoundTrip(out)
 		if err == nil {
-			up.until.Store(0)
+			up.until.Store(nil)
 			return resp, nil
 		}
 		last = err
@@ -124,7 +158,8 @@ func (u *upstreams) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		unreached := isDial(err)
 		if unreached {
-			up.until.Store(time.Now().Add(upstreamRest).UnixNano())
+			until := time.Now().Add(upstreamRest)
+			up.until.Store(&until)
 		}
 		if body != nil && (!unreached || body.touched.Load()) || body == nil && !unreached && !idempotent(r.Method) {
 			break
@@ -142,12 +177,12 @@ func (u *upstreams) order() []*upstream {
 	if n == 1 {
 		return u.list
 	}
-	start, now := int(u.next.Add(1)%uint64(n)), time.Now().UnixNano()
+	start, now := int(u.next.Add(1)%uint64(n)), time.Now()
 	order := make([]*upstream, 0, n)
 	var resting []*upstream
 	for i := range n {
 		up := u.list[(start+i)%n]
-		if up.until.Load() > now {
+		if until := up.until.Load(); until != nil && until.After(now) {
 			resting = append(resting, up)
 		} else {
 			order = append(order, up)

@@ -156,3 +156,56 @@ func TestProxyPassesWebSockets(t *testing.T) {
 		})
 	}
 }
+
+// passed is what an upstream below a path is asked for when a client asks for this.
+func passed(t *testing.T, base, target string) (status int, uri string) {
+	t.Helper()
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI) })
+	h := proxyTo(t, up+base)
+	front := httptest.NewServer(h)
+	t.Cleanup(front.Close)
+	c, err := net.Dial("tcp", front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", target) // as it is: clients clean it
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, strings.TrimSpace(string(b))
+}
+
+func TestProxyPassesTheTargetAsItIs(t *testing.T) {
+	for _, c := range []struct{ base, target, want string }{
+		{"", "/a//b/?x", "/a//b/?x"},
+		{"", "/a/../b", "/a/../b"}, // the upstream's business
+		{"", "/%2e%2e/b", "/%2e%2e/b"},
+		{"", "/?a=1;b=2&c=%zz", "/?a=1;b=2&c=%zz"},
+		{"", "/?", "/?"},
+		{"", "/a%2Fb%20c", "/a%2Fb%20c"},
+		{"/base", "/", "/base/"},
+		{"/base/", "/a//b%2Fc/", "/base/a//b%2Fc/"},
+		{"/b%20c", "/a", "/b%20c/a"},
+		{"/base", "/..a/b../.../c", "/base/..a/b../.../c"},
+	} {
+		if status, uri := passed(t, c.base, c.target); status != 200 || uri != c.want {
+			t.Errorf("%s below %q: asked for %s (%d), want %s", c.target, c.base, uri, status, c.want)
+		}
+	}
+}
+
+// An upstream with a path is that path and what is below it, nothing beside it.
+func TestProxyIsNotLedOutOfItsUpstreamsPath(t *testing.T) {
+	for _, target := range []string{"/../admin", "/a/../../admin", "/%2e%2e/admin", "/.%2E/admin", "/a%2f..%2f..%2fadmin", "/..", `/..\..\admin`, "/..%5cadmin"} {
+		if status, uri := passed(t, "/base", target); status != 400 {
+			t.Errorf("%s: asked for %s (%d), want 400", target, uri, status)
+		}
+	}
+}

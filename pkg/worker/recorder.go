@@ -26,6 +26,7 @@ type recorder struct {
 	table    *connTable
 	status   int // 0: nothing was sent
 	bytes    int64
+	http1    bool
 	hijacked bool
 	aborted  bool // the connection breaks
 }
@@ -33,13 +34,14 @@ type recorder struct {
 // record returns the recorder of a request. HTTP/1 has one request at a time on
 // a connection, so its recorder is a part of the connection.
 func (t *connTable) record(w http.ResponseWriter, r *http.Request) *recorder {
-	if r.ProtoMajor == 1 {
+	http1 := r.ProtoMajor == 1
+	if http1 {
 		if c := connOf(r.Context()); c != nil {
-			c.recorder = recorder{ResponseWriter: w, table: t}
+			c.recorder = recorder{ResponseWriter: w, table: t, http1: true}
 			return &c.recorder
 		}
 	}
-	return &recorder{ResponseWriter: w, table: t}
+	return &recorder{ResponseWriter: w, table: t, http1: http1}
 }
 
 // end lets go of the server's ResponseWriter. A connection that waits holds
@@ -61,9 +63,17 @@ func (w *recorder) WriteHeader(status int) {
 }
 
 // announceClose says "Connection: close" while draining, no matter when the
-// request came. HTTP/2 turns it into GOAWAY.
+// request came.
 func (w *recorder) announceClose() {
 	if w.table.isDraining() {
+		w.closeAfter()
+	}
+}
+
+// closeAfter has the connection end with this answer. HTTP/2 has other requests on
+// it, and net/http would make a GOAWAY of the header that drops those on their way.
+func (w *recorder) closeAfter() {
+	if w.http1 {
 		w.Header().Set("Connection", "close")
 	}
 }

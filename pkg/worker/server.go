@@ -38,6 +38,7 @@ type server struct {
 	ended     chan struct{} // closed when every listener is closed
 	failed    chan error    // receives when a listener ends that nobody closed
 	serving   sync.WaitGroup
+	telling   sync.WaitGroup // farewells; close ends those whose client does not read
 	started   bool
 }
 
@@ -116,7 +117,7 @@ func (s *server) configure(h config.HTTP, errorLog *log.Logger) error {
 	if _, ok := s.http2.TLSNextProto["h2"]; !ok {
 		return nil // switched off with GODEBUG=http2server=0
 	}
-	s.http1.TLSNextProto = maps.Clone(s.http2.TLSNextProto)
+	s.http1.TLSNextProto = gracefulHTTP2(s.table, maps.Clone(s.http2.TLSNextProto))
 	s.http1.Protocols.SetHTTP2(s.tls)
 	s.http1.Protocols.SetUnencryptedHTTP2(!s.tls)
 	return nil
@@ -151,11 +152,16 @@ func (s *server) release() {
 	for _, l := range s.listeners {
 		l.release()
 	}
-	s.goAway()
+	for _, c := range s.table.list() {
+		if h := c.http2.Load(); h != nil {
+			s.telling.Go(h.farewell) // a client that does not read is nobody's affair
+		}
+	}
 }
 
-// goAway sends GOAWAY on every HTTP/2 connection, once each: the client opens no
-// new request on it, and the connection ends with the last running one.
+// goAway sends the last GOAWAY on every HTTP/2 connection, once each: what is not
+// known by now is not served, and the connection ends with the last running
+// request.
 func (s *server) goAway() {
 	// That server has neither listeners nor connections to wait for, so this
 	// returns at once.
@@ -175,6 +181,7 @@ func (s *server) close() {
 	for _, c := range s.table.list() { // hijacked ones
 		_ = c.Close()
 	}
+	s.telling.Wait()
 }
 
 // noListener accepts nothing.

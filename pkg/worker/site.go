@@ -76,8 +76,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(rec, r, handler)
 }
 
-func refuseBody(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Connection", "close")
+func refuseBody(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 { // the rest of the body would be in the way
+		w.Header().Set("Connection", "close")
+	}
 	http.Error(w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
 }
 
@@ -123,7 +125,7 @@ func (s *site) panicked(rec *recorder, r *http.Request, v any) {
 		panic(http.ErrAbortHandler)
 	}
 	clearContent(rec.Header())
-	rec.Header().Set("Connection", "close")
+	rec.closeAfter()
 	http.Error(rec, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 }
 

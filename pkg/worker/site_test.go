@@ -127,17 +127,68 @@ func TestBodyLimit(t *testing.T) {
 }
 
 func TestHeaderLimit(t *testing.T) {
-	spec, l := testSpec(), listen(t)
-	startWorker(t, spec, Hello, Options{}, l)
-	r, _ := http.NewRequest("GET", "http://"+l.Addr().String(), nil)
-	r.Header.Set("X-Large", strings.Repeat("x", 32<<10))
-	resp, err := httpClient(t).Do(r)
-	if err != nil {
-		t.Fatal(err)
+	for name, protocol := range protocols {
+		t.Run(name, func(t *testing.T) {
+			spec, l := testSpec(), listen(t)
+			startWorker(t, spec, Hello, Options{}, l)
+			client := httpClient(t, protocol)
+			for size, want := range map[int]int{8 << 10: http.StatusOK, 32 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+				r, _ := http.NewRequest("GET", "http://"+l.Addr().String(), nil)
+				r.Header.Set("X-Large", strings.Repeat("x", size))
+				resp, err := client.Do(r)
+				if err != nil {
+					if want == http.StatusOK {
+						t.Errorf("%d bytes: %v", size, err)
+					}
+					continue // HTTP/2 clients know the limit and do not even send it
+				}
+				resp.Body.Close()
+				if resp.StatusCode != want {
+					t.Errorf("%d bytes: %s, want %d", size, resp.Status, want)
+				}
+			}
+		})
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Fatal(resp.Status)
+}
+
+// Clocks of the file hold whatever the protocol is.
+func TestIdleAndWriteTimeouts(t *testing.T) {
+	for name, protocol := range protocols {
+		t.Run(name, func(t *testing.T) {
+			spec, l := testSpec(), listen(t)
+			spec.HTTP.IdleTimeout, spec.HTTP.WriteTimeout = 200*time.Millisecond, 300*time.Millisecond
+			startWorker(t, spec, func(Context) (http.Handler, error) {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/slow" {
+						<-time.After(time.Second)
+					}
+					_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
+				}), nil
+			}, Options{}, l)
+			client := httpClient(t, protocol)
+			resp, err := client.Get("http://" + l.Addr().String() + "/slow")
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+			}
+			if err == nil {
+				t.Error("an answer that took longer than write_timeout arrived")
+			}
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if name == "h2c" {
+				_, _ = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00") // preface, empty SETTINGS
+			} else {
+				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); err != nil {
+				t.Errorf("the idle connection stays open: %v", err)
+			}
+		})
 	}
 }
 
@@ -195,6 +246,9 @@ func TestRequestTimeout(t *testing.T) {
 			resp.Body.Close()
 			if !strings.Contains(log.String(), `"clock":"request_timeout"`) || !strings.Contains(log.String(), `"answered":"cut"`) {
 				t.Errorf("log: %s", log)
+			}
+			if strings.Contains(log.String(), `"timeout":"`) {
+				t.Errorf("the timeout is text, not a duration: %s", log)
 			}
 		})
 	}

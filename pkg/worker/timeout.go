@@ -43,7 +43,7 @@ func (s *site) serveTimed(rec *recorder, r *http.Request, handler http.Handler) 
 		cancel(ErrRequestTimeout)
 		if answered, ok := w.expire(); ok {
 			s.log.Warn("request timeout", "event", "request.timeout", "clock", "request_timeout",
-				"timeout", s.timeout.String(), "answered", answered,
+				"timeout", s.timeout, "answered", answered,
 				"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
 		}
 	})
@@ -96,7 +96,7 @@ func (w *timedWriter) expire() (answered string, ok bool) {
 	}
 	_ = rc.SetWriteDeadline(time.Now().Add(timeoutWrite))
 	h := w.rec.Header()
-	h.Set("Connection", "close")
+	w.rec.closeAfter()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(timeoutBody)))
 	w.rec.WriteHeader(http.StatusServiceUnavailable)

@@ -206,9 +206,10 @@ func (p *process) run(ctx context.Context, h http.Handler) int {
 		p.log.Error("worker failed to boot", "error", err)
 		return exitBoot
 	}
-	p.notify("READY=1")
+	// The first beat goes before READY=1: who is seen to be ready is watched.
 	stopBeating := p.beat()
 	defer stopBeating()
+	p.notify("READY=1")
 
 	for {
 		select {
@@ -217,6 +218,7 @@ func (p *process) run(ctx context.Context, h http.Handler) int {
 			case drain:
 				return p.drain()
 			case quit:
+				p.notify("STOPPING=1")
 				return exitOK
 			}
 		case <-ctx.Done():
