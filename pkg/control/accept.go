@@ -6,24 +6,34 @@ import (
 	"sync"
 )
 
-// Peer is who is at the other end of a unix socket.
-type Peer struct {
+// peer is who is at the other end of a unix socket.
+type peer struct {
 	PID int // 0 when it is in another pid namespace
 	UID uint32
 }
+
+// maxStrangers is how many connections of peers that will be refused are open at a
+// time, to be told so. More are closed unheard: they must not keep others waiting.
+const maxStrangers = 8
 
 // gate is a listener that lets a bounded number of connections in at a time. The
 // others wait in the kernel's queue, where they cost gofork nothing.
 type gate struct {
 	net.Listener
-	slots  chan struct{} // one token for each open connection
-	ended  <-chan struct{}
-	closed chan struct{}
-	once   sync.Once
+	slots     chan struct{} // one token for each open connection
+	stranger  func(net.Conn) bool
+	strangers chan struct{} // likewise for those of strangers, who take no slots
+	ended     <-chan struct{}
+	closed    chan struct{}
+	once      sync.Once
 }
 
-func newGate(ln net.Listener, conns int, ended <-chan struct{}) *gate {
-	return &gate{Listener: ln, slots: make(chan struct{}, conns), ended: ended, closed: make(chan struct{})}
+// newGate makes a gate in front of ln; stranger says who will be refused.
+func newGate(ln net.Listener, conns int, stranger func(net.Conn) bool, ended <-chan struct{}) *gate {
+	return &gate{
+		Listener: ln, slots: make(chan struct{}, conns), ended: ended, closed: make(chan struct{}),
+		stranger: stranger, strangers: make(chan struct{}, maxStrangers),
+	}
 }
 
 // Accept waits for a free slot, then for a connection: never the other way round,
@@ -36,12 +46,23 @@ func (g *gate) Accept() (net.Conn, error) {
 	case <-g.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := g.Listener.Accept()
-	if err != nil {
-		<-g.slots
-		return nil, err
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil {
+			<-g.slots
+			return nil, err
+		}
+		if !g.stranger(c) {
+			return &gatedConn{Conn: c, leave: sync.OnceFunc(func() { <-g.slots })}, nil
+		}
+		select {
+		case g.strangers <- struct{}{}:
+			<-g.slots
+			return &gatedConn{Conn: c, leave: sync.OnceFunc(func() { <-g.strangers })}, nil
+		default:
+			_ = c.Close() // nothing was said
+		}
 	}
-	return &gatedConn{Conn: c, leave: sync.OnceFunc(func() { <-g.slots })}, nil
 }
 
 func (g *gate) Close() error {
@@ -68,8 +89,14 @@ type peerKey struct{}
 // peerOutcome is what was found out at accept; it is a context value of every
 // request of the connection.
 type peerOutcome struct {
-	peer Peer
+	peer peer
 	err  error
+}
+
+// lookAt finds out who the peer of an accepted connection is.
+func lookAt(c net.Conn) peerOutcome {
+	peer, err := peerOf(c)
+	return peerOutcome{peer, err}
 }
 
 // withPeer looks the peer up once for a connection, as http.Server.ConnContext.
@@ -77,6 +104,5 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	if g, ok := c.(*gatedConn); ok {
 		c = g.Conn
 	}
-	peer, err := peerOf(c)
-	return context.WithValue(ctx, peerKey{}, peerOutcome{peer, err})
+	return context.WithValue(ctx, peerKey{}, lookAt(c))
 }

@@ -12,37 +12,28 @@ type companionList struct {
 	Companions []Companion `json:"companions"`
 }
 
-func (h *handler) status(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	s, err := h.backend.Status(r.Context())
+func (h *handler) status(w http.ResponseWriter, c *call) error {
+	s, err := h.backend.Status(c.Context())
 	if err != nil {
 		return err
 	}
 	return h.respond(w, http.StatusOK, s)
 }
 
-func (h *handler) companions(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	s, err := h.backend.Status(r.Context())
+func (h *handler) companions(w http.ResponseWriter, c *call) error {
+	s, err := h.backend.Status(c.Context())
 	if err != nil {
 		return err
 	}
 	return h.respond(w, http.StatusOK, companionList{list(s.Companions)})
 }
 
-func (h *handler) companion(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	name, instance, err := targetOf(r)
+func (h *handler) companion(w http.ResponseWriter, c *call) error {
+	name, instance, err := c.target()
 	if err != nil {
 		return err
 	}
-	s, err := h.backend.Status(r.Context())
+	s, err := h.backend.Status(c.Context())
 	if err != nil {
 		return err
 	}
@@ -53,41 +44,19 @@ func (h *handler) companion(w http.ResponseWriter, r *http.Request, _ []byte) er
 	return h.respond(w, http.StatusOK, companionList{found})
 }
 
-// Select returns the instances that a target means, in their order.
-func Select(all []Companion, name string, instance int) []Companion {
-	var found []Companion
-	for _, c := range all {
-		if c.Name == name && (instance == 0 || c.Instance == instance) {
-			found = append(found, c)
-		}
-	}
-	return found
-}
-
 func (h *handler) act(op string) answerer {
-	allowed := []string{"wait", "timeout"}
-	if op == OpSignal {
-		allowed = append(allowed, "signal")
-	}
-	return func(w http.ResponseWriter, r *http.Request, body []byte) error {
-		q, err := queryOf(r, allowed...)
-		if err != nil {
+	return func(w http.ResponseWriter, c *call) (err error) {
+		a := Action{Op: op, Signal: c.query.Get("signal")}
+		if a.Wait, err = c.boolean("wait", true); err != nil {
 			return err
 		}
-		a := Action{Op: op, Signal: q.Get("signal")}
-		if a.Wait, err = boolParam(q, "wait", true); err != nil {
-			return err
-		}
-		if a.Name, a.Instance, err = targetOf(r); err != nil {
+		if a.Name, a.Instance, err = c.target(); err != nil {
 			return err
 		}
 		if op == OpSignal && a.Signal == "" {
 			return badRequest("cannot signal %s: the parameter signal is missing, such as ?signal=HUP", a.Target())
 		}
-		if err := decode(body, &struct{}{}); err != nil {
-			return err
-		}
-		ctx, cancel, err := waitOf(r, q)
+		ctx, cancel, err := c.waiting()
 		if err != nil {
 			return err
 		}
@@ -100,50 +69,34 @@ func (h *handler) act(op string) answerer {
 	}
 }
 
-func (h *handler) reload(w http.ResponseWriter, r *http.Request, body []byte) error {
-	return h.reloading(w, r, body, false)
+func (h *handler) reload(companionsOnly bool) answerer {
+	return func(w http.ResponseWriter, c *call) (err error) {
+		asked := ReloadRequest{CompanionsOnly: companionsOnly}
+		if asked.DryRun, err = c.boolean("dry_run", false); err != nil {
+			return err
+		}
+		ctx, cancel, err := c.waiting()
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		result, err := h.backend.Reload(ctx, asked)
+		if err != nil {
+			return err
+		}
+		if !result.OK {
+			return h.respond(w, http.StatusConflict, errorBody{
+				Error: Errorf(http.StatusConflict, CodeReloadFailed, "%s", result.Error),
+				At:    &result.At, OK: &result.OK, Seconds: result.Seconds, Companions: &result.Companions,
+			})
+		}
+		return h.respond(w, http.StatusOK, result)
+	}
 }
 
-func (h *handler) reread(w http.ResponseWriter, r *http.Request, body []byte) error {
-	return h.reloading(w, r, body, true)
-}
-
-func (h *handler) reloading(w http.ResponseWriter, r *http.Request, body []byte, companionsOnly bool) error {
-	q, err := queryOf(r, "dry_run", "timeout")
-	if err != nil {
-		return err
-	}
-	asked := ReloadRequest{CompanionsOnly: companionsOnly}
-	if asked.DryRun, err = boolParam(q, "dry_run", false); err != nil {
-		return err
-	}
-	if err := decode(body, &struct{}{}); err != nil {
-		return err
-	}
-	ctx, cancel, err := waitOf(r, q)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	result, err := h.backend.Reload(ctx, asked)
-	if err != nil {
-		return err
-	}
-	if !result.OK {
-		return h.respond(w, http.StatusConflict, errorBody{
-			Error: Errorf(http.StatusConflict, CodeReloadFailed, "%s", result.Error),
-			At:    &result.At, OK: &result.OK, Seconds: result.Seconds, Companions: &result.Companions,
-		})
-	}
-	return h.respond(w, http.StatusOK, result)
-}
-
-func (h *handler) scale(w http.ResponseWriter, r *http.Request, body []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
+func (h *handler) scale(w http.ResponseWriter, c *call) error {
 	var s ScaleRequest
-	if err := decode(body, &s); err != nil {
+	if err := decode(c.body, &s); err != nil {
 		return err
 	}
 	switch {
@@ -152,49 +105,33 @@ func (h *handler) scale(w http.ResponseWriter, r *http.Request, body []byte) err
 	case s.Workers != nil && *s.Workers < 1:
 		return badRequest("cannot scale to %d workers: must be at least 1", *s.Workers)
 	}
-	workers, err := h.backend.Scale(r.Context(), s)
+	workers, err := h.backend.Scale(c.Context(), s)
 	if err != nil {
 		return err
 	}
 	return h.respond(w, http.StatusOK, workers)
 }
 
-func (h *handler) stop(w http.ResponseWriter, r *http.Request, body []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
+func (h *handler) stop(w http.ResponseWriter, c *call) error {
 	var s StopRequest
-	if err := decode(body, &s); err != nil {
+	if err := decode(c.body, &s); err != nil {
 		return err
 	}
-	if err := h.backend.Stop(r.Context(), s); err != nil {
-		return err
-	}
-	return h.respond(w, http.StatusOK, struct{}{})
-}
-
-func (h *handler) reopen(w http.ResponseWriter, r *http.Request, body []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	if err := decode(body, &struct{}{}); err != nil {
-		return err
-	}
-	if err := h.backend.Reopen(r.Context()); err != nil {
+	if err := h.backend.Stop(c.Context(), s); err != nil {
 		return err
 	}
 	return h.respond(w, http.StatusOK, struct{}{})
 }
 
-func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, body []byte) error {
-	q, err := queryOf(r, "timeout")
-	if err != nil {
+func (h *handler) reopen(w http.ResponseWriter, c *call) error {
+	if err := h.backend.Reopen(c.Context()); err != nil {
 		return err
 	}
-	if err := decode(body, &struct{}{}); err != nil {
-		return err
-	}
-	ctx, cancel, err := waitOf(r, q)
+	return h.respond(w, http.StatusOK, struct{}{})
+}
+
+func (h *handler) upgrade(w http.ResponseWriter, c *call) error {
+	ctx, cancel, err := c.waiting()
 	if err != nil {
 		return err
 	}
@@ -206,23 +143,20 @@ func (h *handler) upgrade(w http.ResponseWriter, r *http.Request, body []byte) e
 	return h.respond(w, http.StatusOK, result)
 }
 
-func (h *handler) config(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	c, err := h.backend.Config(r.Context())
+func (h *handler) config(w http.ResponseWriter, c *call) error {
+	effective, err := h.backend.Config(c.Context())
 	if err != nil {
 		return err
 	}
-	return h.respond(w, http.StatusOK, c)
+	return h.respond(w, http.StatusOK, effective)
 }
 
 // probeTimeout is how long an arbiter that is alive may need to say so.
 const probeTimeout = 5 * time.Second
 
 // livez is 200 while the arbiter's loop answers.
-func (h *handler) livez(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+func (h *handler) livez(w http.ResponseWriter, c *call) error {
+	ctx, cancel := context.WithTimeout(c.Context(), probeTimeout)
 	defer cancel()
 	if _, err := h.backend.Status(ctx); err != nil {
 		plain(w, http.StatusServiceUnavailable, err.Error())
@@ -233,7 +167,7 @@ func (h *handler) livez(w http.ResponseWriter, r *http.Request, _ []byte) error 
 }
 
 func plain(w http.ResponseWriter, status int, text string) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	takeWithin(w)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -28,6 +28,9 @@ type Reload struct {
 	Seconds    float64          `json:"seconds"`
 	Companions CompanionsChange `json:"companions"`
 	Plan       *Plan            `json:"plan,omitempty"` // of a dry run
+
+	// NeedsRestart are keys that have changed and that a reload does not take up.
+	NeedsRestart []string `json:"needs_restart,omitempty"`
 }
 
 // Plan is what a reload would do.

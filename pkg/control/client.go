@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -39,7 +41,7 @@ func Dial(socket string) *Client {
 	var dialer net.Dialer
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			connect := func(address string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", address) }
+			connect := func(address string) (net.Conn, error) { return dialPatiently(ctx, &dialer, address) }
 			conn, err := dialUnix(socket, connect)
 			if err != nil && !strings.HasPrefix(socket, "@") && abstractAddress(socket) != socket {
 				// No file: it may be one that could not write any.
@@ -55,6 +57,25 @@ func Dial(socket string) *Client {
 	}}}
 }
 
+// queueFull is how long a client waits when there is no room in the kernel's queue.
+const queueFull = 50 * time.Millisecond
+
+// dialPatiently waits its turn: a unix socket whose queue is full refuses with EAGAIN
+// (connect(2)), and there is nothing to poll.
+func dialPatiently(ctx context.Context, dialer *net.Dialer, address string) (net.Conn, error) {
+	for {
+		conn, err := dialer.DialContext(ctx, "unix", address)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-time.After(queueFull/2 + rand.N(queueFull)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // Answers says whether somebody listens at a socket.
 func Answers(socket string) bool {
 	dialer := net.Dialer{Timeout: time.Second}
@@ -62,7 +83,7 @@ func Answers(socket string) bool {
 		return dialer.DialContext(context.Background(), "unix", address)
 	})
 	if err != nil {
-		return false
+		return errors.Is(err, syscall.EAGAIN) // its queue is full
 	}
 	_ = conn.Close()
 	return true
@@ -194,11 +215,27 @@ func companionPath(target string, more ...string) string {
 	return "/" + strings.Join(append([]string{"v1", "companions", url.PathEscape(target)}, more...), "/")
 }
 
-// waitQuery passes the caller's deadline on, a little shorter, so that the answer
-// is the server's "timeout" and not a broken connection.
+// grace is how long the answer of a server whose time was over may take.
+const grace = 2 * time.Second
+
+// within is the key of the moment that a context of Within is about.
+type within struct{}
+
+// Within returns a context for requests that wait for at most d. The server counts
+// d and says when it is over; the context's own deadline is a moment later, for a
+// server that says nothing.
+func Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(ctx, within{}, time.Now().Add(d)), d+grace)
+}
+
+// waitQuery passes the caller's deadline on, a little shorter if it is one of
+// package context, so that the answer is the server's "timeout" and not a broken
+// connection.
 func waitQuery(ctx context.Context) url.Values {
 	q := url.Values{}
-	if deadline, ok := ctx.Deadline(); ok {
+	if deadline, ok := ctx.Value(within{}).(time.Time); ok {
+		q.Set("timeout", max(time.Until(deadline), time.Millisecond).String())
+	} else if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		if left -= min(left/10, time.Second); left > 0 {
 			q.Set("timeout", left.String())

@@ -86,6 +86,28 @@ func TestClientPassesItsDeadlineOn(t *testing.T) {
 	}
 }
 
+// A busy server says late that the time is over: the client waits for that, too.
+func TestClientHearsALateTimeout(t *testing.T) {
+	late := make(chan struct{})
+	s := start(t, &fake{upgrade: func(ctx context.Context) (*control.UpgradeResult, error) {
+		<-ctx.Done()
+		<-late
+		return nil, ctx.Err()
+	}}, control.Options{})
+	c := control.Dial(s.socket)
+	defer c.Close()
+	const limit = 50 * time.Millisecond
+	ctx, cancel := control.Within(t.Context(), limit)
+	defer cancel()
+	over := time.AfterFunc(4*limit, func() { close(late) })
+	defer over.Stop()
+	_, err := c.Upgrade(ctx)
+	var e *control.Error
+	if !errors.As(err, &e) || e.Code != control.CodeTimeout {
+		t.Errorf("error %v, want the server's timeout", err)
+	}
+}
+
 func TestClientReturnsTheResultOfAFailedReload(t *testing.T) {
 	failed := &control.Reload{
 		At: time.Unix(1700000000, 0).UTC(), Error: "cannot reload", Seconds: 0.5,

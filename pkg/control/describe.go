@@ -12,12 +12,15 @@ func (c *Companion) Describe(now time.Time) {
 	if c.PID != 0 && c.StartedAt != nil {
 		c.UptimeSeconds = max(now.Sub(*c.StartedAt).Seconds(), 0)
 	}
-	uptime := Clock(time.Duration(c.UptimeSeconds * float64(time.Second)))
+	uptime := Uptime(time.Duration(c.UptimeSeconds * float64(time.Second)))
 	switch c.State {
 	case Running:
 		c.Description = fmt.Sprintf("pid %d, uptime %s", c.PID, uptime)
 	case Starting:
-		c.Description = fmt.Sprintf("pid %d, starting for %s", c.PID, uptime)
+		c.Description = "starting"
+		if c.PID != 0 { // else asked for, and not forked yet
+			c.Description = fmt.Sprintf("pid %d, starting for %s", c.PID, uptime)
+		}
 	case Stopping:
 		c.Description = "waiting for its process group to end"
 		if c.PID != 0 {
@@ -62,7 +65,20 @@ func (e *Exit) Sentence() string {
 // ReasonExited is the reason of an exit that nobody asked for.
 const ReasonExited = "exited"
 
-// Clock writes a duration as supervisorctl does: 0:00:01, 26:03:59.
+// Uptime writes a duration as supervisorctl does: 0:00:01, 1 day, 2:03:59.
+func Uptime(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch days := d / day; {
+	case days < 1:
+		return Clock(d)
+	case days == 1:
+		return "1 day, " + Clock(d%day)
+	default:
+		return fmt.Sprintf("%d days, %s", days, Clock(d%day))
+	}
+}
+
+// Clock writes a duration without a space, for the cell of a table: 0:00:01, 26:03:59.
 func Clock(d time.Duration) string {
 	s := int64(max(d, 0) / time.Second)
 	return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)

@@ -16,5 +16,10 @@
 //     connections, headers, bodies, and the time to send them.
 //   - Every answer that is not 2xx has an [Error] as its body; /livez and /readyz
 //     answer in plain text.
+//   - Peers that are refused take no connection from others, and streams leave some
+//     of them to requests.
+//   - A stream that the server ends is sent to its end, what had happened by then
+//     included, unless its peer does not take it within a second: then it is cut, so
+//     that a part is not taken for the whole.
 //   - When [Serve] has returned nothing of it is running.
 package control

@@ -19,7 +19,7 @@ const (
 	CodeReloadFailed     = "reload_failed"      // 409: the result of the reload is beside the error
 	CodeTooLarge         = "too_large"          // 413
 	CodeInternal         = "internal"           // 500: a fault of gofork
-	CodeUnavailable      = "unavailable"        // 503: starting or stopping
+	CodeUnavailable      = "unavailable"        // 503: starting, stopping, or too much is going on
 	CodeNotSupported     = "not_supported"      // 503: not by this gofork
 	CodeTimeout          = "timeout"            // 504: a wait timed out; the work goes on
 )
@@ -39,7 +39,8 @@ func Conflictf(format string, args ...any) *Error {
 	return Errorf(http.StatusConflict, CodeConflict, format, args...)
 }
 
-// Unavailablef is the error of a request that comes too early or too late.
+// Unavailablef is the error of a request that comes too early, too late, or when too
+// much is going on.
 func Unavailablef(format string, args ...any) *Error {
 	return Errorf(http.StatusServiceUnavailable, CodeUnavailable, format, args...)
 }

@@ -19,22 +19,25 @@ type handler struct {
 	backend Backend
 	logger  *slog.Logger
 	ending  <-chan struct{} // closed when streams must end
+	streams chan struct{}   // a token for each that is open
 }
 
 // answerer makes one answer: it has written it, or returns why it has not.
-type answerer func(w http.ResponseWriter, r *http.Request, body []byte) error
+type answerer func(w http.ResponseWriter, c *call) error
 
 // newHandler puts the routes behind what holds for all of them.
 func newHandler(b Backend, admit func(*http.Request) *Error, metrics http.Handler,
-	logger *slog.Logger, full func() bool, ending <-chan struct{},
+	logger *slog.Logger, door *gate,
 ) http.Handler {
-	h := &handler{backend: b, logger: logger, ending: ending}
+	conns := cap(door.slots)
+	h := &handler{backend: b, logger: logger, ending: door.ended, streams: make(chan struct{}, max(conns*3/4, 1))}
 	mux := h.routes(metrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer h.recoverPanic(w, r)
 		// Each writer sets it again: Server.WriteTimeout would count the wait too.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-		if full() {
+		takeWithin(w)
+		w.Header().Set("X-Content-Type-Options", "nosniff") // what companions print is no page
+		if door.full() {
 			w.Header().Set("Connection", "close") // somebody may be waiting for the slot
 		}
 		if err := admit(r); err != nil {
@@ -56,7 +59,17 @@ func newHandler(b Backend, admit func(*http.Request) *Error, metrics http.Handle
 			return
 		}
 		mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), bodyKey{}, body)))
+		// The end of a stream is a piece too, and net/http writes it after this: the
+		// deadline of the last one may be long over, and an end that cannot be written
+		// looks to the peer as if the stream had broken off.
+		takeWithin(w)
 	})
+}
+
+// takeWithin gives the peer writeTimeout, from now on, to take what is written next.
+// An error is that of a broken connection, which the next write meets as well.
+func takeWithin(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 type bodyKey struct{}
@@ -65,34 +78,40 @@ type bodyKey struct{}
 type endpoint struct {
 	pattern, method string
 	answer          answerer
+	params          []string // that its query may have
+	hasBody         bool     // else it must be empty, or {}
+	probe           bool     // any query is ignored: probes add what they want
 }
 
 // endpoints is the whole API.
 func (h *handler) endpoints(metrics http.Handler) []endpoint {
 	const get, post = http.MethodGet, http.MethodPost
+	wait, signal := []string{"wait", "timeout"}, []string{"wait", "timeout", "signal"}
+	reload := []string{"dry_run", "timeout"}
+	const one = "/v1/companions/{target}"
 	all := []endpoint{
-		{"/v1/status", get, h.status},
-		{"/v1/companions", get, h.companions},
-		{"/v1/companions/{target}", get, h.companion},
-		{"/v1/companions/{target}/" + OpStart, post, h.act(OpStart)},
-		{"/v1/companions/{target}/" + OpStop, post, h.act(OpStop)},
-		{"/v1/companions/{target}/" + OpRestart, post, h.act(OpRestart)},
-		{"/v1/companions/{target}/" + OpSignal, post, h.act(OpSignal)},
-		{"/v1/companions/{target}/logs", get, h.logs},
-		{"/v1/reload", post, h.reload},
-		{"/v1/reread", post, h.reread},
-		{"/v1/scale", post, h.scale},
-		{"/v1/stop", post, h.stop},
-		{"/v1/reopen", post, h.reopen},
-		{"/v1/upgrade", post, h.upgrade},
-		{"/v1/events", get, h.events},
-		{"/v1/config", get, h.config},
-		{"/livez", get, h.livez},
-		{"/readyz", get, h.readyz},
+		{pattern: "/v1/status", method: get, answer: h.status},
+		{pattern: "/v1/companions", method: get, answer: h.companions},
+		{pattern: one, method: get, answer: h.companion},
+		{pattern: one + "/" + OpStart, method: post, answer: h.act(OpStart), params: wait},
+		{pattern: one + "/" + OpStop, method: post, answer: h.act(OpStop), params: wait},
+		{pattern: one + "/" + OpRestart, method: post, answer: h.act(OpRestart), params: wait},
+		{pattern: one + "/" + OpSignal, method: post, answer: h.act(OpSignal), params: signal},
+		{pattern: one + "/logs", method: get, answer: h.logs, params: []string{"lines", "follow"}},
+		{pattern: "/v1/reload", method: post, answer: h.reload(false), params: reload},
+		{pattern: "/v1/reread", method: post, answer: h.reload(true), params: reload},
+		{pattern: "/v1/scale", method: post, answer: h.scale, hasBody: true},
+		{pattern: "/v1/stop", method: post, answer: h.stop, hasBody: true},
+		{pattern: "/v1/reopen", method: post, answer: h.reopen},
+		{pattern: "/v1/upgrade", method: post, answer: h.upgrade, params: []string{"timeout"}},
+		{pattern: "/v1/events", method: get, answer: h.events},
+		{pattern: "/v1/config", method: get, answer: h.config},
+		{pattern: "/livez", method: get, answer: h.livez, probe: true},
+		{pattern: "/readyz", method: get, answer: h.readyz, probe: true},
 	}
 	if metrics != nil {
-		all = append(all, endpoint{"/metrics", get, func(w http.ResponseWriter, r *http.Request, _ []byte) error {
-			metrics.ServeHTTP(w, r)
+		all = append(all, endpoint{pattern: "/metrics", method: get, probe: true, answer: func(w http.ResponseWriter, c *call) error {
+			metrics.ServeHTTP(w, c.Request)
 			return nil
 		}})
 	}
@@ -102,16 +121,17 @@ func (h *handler) endpoints(metrics http.Handler) []endpoint {
 func (h *handler) routes(metrics http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, e := range h.endpoints(metrics) {
-		mux.Handle(e.pattern, h.route(e.method, e.answer))
+		mux.Handle(e.pattern, h.route(e))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { h.fail(w, r, notFound(r)) })
 	return mux
 }
 
-// route lets one method through; HEAD is a GET whose body net/http drops.
-func (h *handler) route(method string, a answerer) http.Handler {
-	allow := []string{method}
-	if method == http.MethodGet {
+// route lets one method through, HEAD as a GET whose body net/http drops, and what
+// the endpoint knows of parameters and bodies.
+func (h *handler) route(e endpoint) http.Handler {
+	allow := []string{e.method}
+	if e.method == http.MethodGet {
 		allow = append(allow, http.MethodHead)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,8 +141,11 @@ func (h *handler) route(method string, a answerer) http.Handler {
 				"cannot %s %s: only %s", r.Method, r.URL.Path, strings.Join(allow, ", ")))
 			return
 		}
-		body, _ := r.Context().Value(bodyKey{}).([]byte)
-		if err := a(w, r, body); err != nil {
+		c, err := callOf(r, e)
+		if err == nil {
+			err = e.answer(w, c)
+		}
+		if err != nil {
 			h.fail(w, r, err)
 		}
 	})
@@ -151,7 +174,7 @@ func (h *handler) respond(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return err
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	takeWithin(w)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -35,3 +35,14 @@ func Target(name string, instance int) string {
 	}
 	return name + ":" + strconv.Itoa(instance)
 }
+
+// Select returns the instances that a target means, in their order.
+func Select(all []Companion, name string, instance int) []Companion {
+	var found []Companion
+	for _, c := range all {
+		if c.Name == name && (instance == 0 || c.Instance == instance) {
+			found = append(found, c)
+		}
+	}
+	return found
+}

@@ -7,6 +7,6 @@ import (
 	"net"
 )
 
-func peerOf(net.Conn) (Peer, error) {
-	return Peer{}, errors.New("cannot tell the peer of a unix socket: not supported on this platform")
+func peerOf(net.Conn) (peer, error) {
+	return peer{}, errors.New("cannot tell the peer of a unix socket: not supported on this platform")
 }

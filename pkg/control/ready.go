@@ -11,8 +11,8 @@ import (
 // one thing a line, also when that is not enough to send them elsewhere: a pod with
 // half of its workers still serves, and to take it out of its service would only
 // load the others more.
-func (h *handler) readyz(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+func (h *handler) readyz(w http.ResponseWriter, c *call) error {
+	ctx, cancel := context.WithTimeout(c.Context(), probeTimeout)
 	defer cancel()
 	s, err := h.backend.Status(ctx)
 	if err != nil {

@@ -9,11 +9,37 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// call is one request on its way to its answer, read and checked as far as that is
+// the same for all.
+type call struct {
+	*http.Request
+	query url.Values // of the parameters that its endpoint knows, each once
+	body  []byte
+}
+
+// callOf reads what the endpoint knows, and refuses what it does not.
+func callOf(r *http.Request, e endpoint) (*call, error) {
+	c := &call{Request: r}
+	c.body, _ = r.Context().Value(bodyKey{}).([]byte)
+	if e.probe {
+		return c, nil
+	}
+	var err error
+	if c.query, err = queryOf(r, e.params...); err != nil {
+		return nil, err
+	}
+	if e.method == http.MethodPost && !e.hasBody {
+		return c, decode(c.body, &struct{}{})
+	}
+	return c, nil
+}
 
 func badRequest(format string, args ...any) *Error {
 	return Errorf(http.StatusBadRequest, CodeBadRequest, format, args...)
@@ -39,40 +65,51 @@ func queryOf(r *http.Request, allowed ...string) (url.Values, error) {
 	return q, nil
 }
 
-func boolParam(q url.Values, name string, unset bool) (bool, error) {
-	if !q.Has(name) {
+// boolean is a parameter that is true or false.
+func (c *call) boolean(name string, unset bool) (bool, error) {
+	if !c.query.Has(name) {
 		return unset, nil
 	}
-	v, err := strconv.ParseBool(q.Get(name))
+	v, err := strconv.ParseBool(c.query.Get(name))
 	if err != nil {
-		return false, badRequest("cannot use %s=%q: must be true or false", name, q.Get(name))
+		return false, badRequest("cannot use %s=%q: must be true or false", name, c.query.Get(name))
 	}
 	return v, nil
 }
 
-func intParam(q url.Values, name string, unset, limit int) (int, error) {
-	if !q.Has(name) {
+// number is a parameter that is a whole number up to limit.
+func (c *call) number(name string, unset, limit int) (int, error) {
+	if !c.query.Has(name) {
 		return unset, nil
 	}
-	v, err := strconv.Atoi(q.Get(name))
+	v, err := strconv.Atoi(c.query.Get(name))
 	if err != nil || v < 0 || v > limit {
-		return 0, badRequest("cannot use %s=%q: must be a number from 0 to %d", name, q.Get(name), limit)
+		return 0, badRequest("cannot use %s=%q: must be a number from 0 to %d", name, c.query.Get(name), limit)
 	}
 	return v, nil
 }
 
-// waitOf is the context of a request that waits: it ends when the peer goes away
+// target is the companion that the path names.
+func (c *call) target() (name string, instance int, err error) {
+	name, instance, err = ParseTarget(c.PathValue("target"))
+	if err != nil {
+		return "", 0, badRequest("%v", err)
+	}
+	return name, instance, nil
+}
+
+// waiting is the context of a request that waits: it ends when the peer goes away
 // and after ?timeout=, a duration ("1m30s") or a number of seconds.
-func waitOf(r *http.Request, q url.Values) (context.Context, context.CancelFunc, error) {
-	if !q.Has("timeout") {
-		ctx, cancel := context.WithCancel(r.Context())
+func (c *call) waiting() (context.Context, context.CancelFunc, error) {
+	if !c.query.Has("timeout") {
+		ctx, cancel := context.WithCancel(c.Context())
 		return ctx, cancel, nil
 	}
-	d, err := parseTimeout(q.Get("timeout"))
+	d, err := parseTimeout(c.query.Get("timeout"))
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), d)
+	ctx, cancel := context.WithTimeout(c.Context(), d)
 	return ctx, cancel, nil
 }
 
@@ -93,15 +130,6 @@ func parseTimeout(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// targetOf is the companion that the path names.
-func targetOf(r *http.Request) (name string, instance int, err error) {
-	name, instance, err = ParseTarget(r.PathValue("target"))
-	if err != nil {
-		return "", 0, badRequest("%v", err)
-	}
-	return name, instance, nil
-}
-
 // decode reads a JSON body strictly; an empty one leaves v as it is.
 func decode(body []byte, v any) error {
 	body = bytes.TrimSpace(body)
@@ -114,10 +142,26 @@ func decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			return badRequest("cannot use %s in %q: must be %s", wrong.Value, wrong.Field, inJSON(wrong.Type))
+		}
 		return badRequest("cannot read the body: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("cannot read the body: something follows the JSON object")
 	}
 	return nil
+}
+
+// inJSON is the form of a type's values for people who know JSON and not Go.
+func inJSON(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "a whole number"
+	default:
+		return "a " + t.Kind().String()
+	}
 }

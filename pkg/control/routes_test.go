@@ -161,6 +161,21 @@ func TestEveryErrorHasItsStatusAndCode(t *testing.T) {
 	}
 }
 
+func TestAWrongTypeIsToldInTheWordsOfJSON(t *testing.T) {
+	s := start(t, &fake{}, control.Options{})
+	for _, tt := range []struct{ target, body, message string }{
+		{"/v1/scale", `{"workers":"4"}`, `cannot use string in "workers": must be a whole number`},
+		{"/v1/scale", `{"delta":1.5}`, `cannot use number 1.5 in "delta": must be a whole number`},
+		{"/v1/stop", `{"quick":1}`, `cannot use number in "quick": must be true or false`},
+	} {
+		_, _, body := s.do(t, "POST", tt.target, tt.body)
+		var got struct{ Error control.Error }
+		if err := json.Unmarshal([]byte(body), &got); err != nil || got.Error.Message != tt.message {
+			t.Errorf("%s: %s, want %q", tt.body, body, tt.message)
+		}
+	}
+}
+
 func TestFailedReloadIsAConflictWithItsResult(t *testing.T) {
 	failed := &control.Reload{At: time.Unix(1700000000, 0).UTC(), Error: "cannot reload: worker slot 2 exited before ready", Seconds: 0.5}
 	s := start(t, &fake{reload: func(context.Context, control.ReloadRequest) (*control.Reload, error) { return failed, nil }}, control.Options{})

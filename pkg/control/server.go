@@ -46,19 +46,27 @@ type Options struct {
 // Serve closes ln. Whoever owns the socket's file must have seen to it that this
 // does not unlink it, as [Socket.Listener] does.
 func Serve(ctx context.Context, ln net.Listener, b Backend, o Options) error {
-	admit := func(r *http.Request) *Error {
-		found, _ := r.Context().Value(peerKey{}).(peerOutcome)
-		if found.err != nil {
-			return Errorf(http.StatusForbidden, CodeForbidden, "%v", found.err)
-		}
-		uid := found.peer.UID
-		if uid == 0 || uid == o.SelfUID || slices.Contains(o.AllowUIDs, uid) {
-			return nil
-		}
-		return Errorf(http.StatusForbidden, CodeForbidden,
-			"cannot let user %d in: neither root, nor gofork's own user, nor in control.allow_uids", uid)
+	return serve(ctx, ln, b, serving{
+		admit: func(r *http.Request) *Error {
+			found, _ := r.Context().Value(peerKey{}).(peerOutcome)
+			return o.refuse(found)
+		},
+		stranger:    func(c net.Conn) bool { return o.refuse(lookAt(c)) != nil },
+		connContext: withPeer, logger: o.Logger, metrics: o.Metrics, conns: o.MaxConns,
+	})
+}
+
+// refuse says why a peer is not let in, nil for one that is.
+func (o *Options) refuse(found peerOutcome) *Error {
+	if found.err != nil {
+		return Errorf(http.StatusForbidden, CodeForbidden, "%v", found.err)
 	}
-	return serve(ctx, ln, b, serving{admit: admit, connContext: withPeer, logger: o.Logger, metrics: o.Metrics, conns: o.MaxConns})
+	uid := found.peer.UID
+	if uid == 0 || uid == o.SelfUID || slices.Contains(o.AllowUIDs, uid) {
+		return nil
+	}
+	return Errorf(http.StatusForbidden, CodeForbidden,
+		"cannot let user %d in: neither root, nor gofork's own user, nor in control.allow_uids", uid)
 }
 
 // AdminOptions are what [ServeAdmin] needs to know beside the Backend.
@@ -80,7 +88,8 @@ func ServeAdmin(ctx context.Context, ln net.Listener, b Backend, o AdminOptions)
 		}
 		return checkToken(r, o.Token)
 	}
-	return serve(ctx, ln, b, serving{admit: admit, logger: o.Logger, metrics: o.Metrics, conns: o.MaxConns})
+	nobody := func(net.Conn) bool { return false } // can be told from others before it has asked
+	return serve(ctx, ln, b, serving{admit: admit, stranger: nobody, logger: o.Logger, metrics: o.Metrics, conns: o.MaxConns})
 }
 
 func checkToken(r *http.Request, read func() (string, error)) *Error {
@@ -106,6 +115,7 @@ func checkToken(r *http.Request, read func() (string, error)) *Error {
 // serving is what the two kinds of address differ in.
 type serving struct {
 	admit       func(*http.Request) *Error
+	stranger    func(net.Conn) bool // will not be admitted, whatever it asks
 	connContext func(context.Context, net.Conn) context.Context
 	logger      *slog.Logger
 	metrics     http.Handler
@@ -119,14 +129,14 @@ func serve(ctx context.Context, ln net.Listener, b Backend, s serving) error {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	door := newGate(ln, s.conns, ctx.Done())
+	door := newGate(ln, s.conns, s.stranger, ctx.Done())
 	// Answers outlive ctx by endGrace, so requests have a context of their own.
 	requests, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 
 	var open sync.WaitGroup // goroutines of connections; all are added by srv.Serve's own
 	srv := &http.Server{
-		Handler:                      newHandler(b, s.admit, s.metrics, s.logger, door.full, ctx.Done()), //nolint:contextcheck // each request brings its own
+		Handler:                      newHandler(b, s.admit, s.metrics, s.logger, door), //nolint:contextcheck // each request brings its own
 		BaseContext:                  func(net.Listener) context.Context { return requests },
 		ConnContext:                  s.connContext,
 		ReadHeaderTimeout:            headerTimeout,

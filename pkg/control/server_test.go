@@ -151,24 +151,6 @@ func TestWaitThatOutlastsTheServerIsToldSo(t *testing.T) {
 	}
 }
 
-func TestWaitIsNotCutByTheTimeForReading(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for longer than a request may take to be read")
-	}
-	t.Parallel()
-	s := start(t, &fake{act: func(ctx context.Context, _ control.Action) ([]control.Companion, error) {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(11 * time.Second):
-			return nil, nil
-		}
-	}}, control.Options{})
-	if status, _, body := s.do(t, "POST", "/v1/companions/rq/start", "{}"); status != http.StatusOK {
-		t.Errorf("answer %d %s", status, body)
-	}
-}
-
 func TestRequestEndsWhenItsPeerGoes(t *testing.T) {
 	entered, gone := make(chan struct{}), make(chan struct{})
 	s := start(t, &fake{act: func(ctx context.Context, _ control.Action) ([]control.Companion, error) {

@@ -22,8 +22,9 @@ type Socket struct {
 	ino  uint64
 }
 
-// backlog is how many connections may wait for one of the server's slots.
-const backlog = 128
+// backlog is how many connections may wait for one of the server's slots, less where
+// net.core.somaxconn is. Clients that do not fit try again.
+const backlog = 512
 
 // Listen makes the socket at an absolute path.
 //

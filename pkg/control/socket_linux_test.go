@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gofork/gofork/pkg/control"
 	"golang.org/x/sys/unix"
@@ -278,6 +279,42 @@ func asUser(uid int, path string) (net.Conn, error) {
 	}()
 	r := <-done
 	return r.conn, r.err
+}
+
+// Whoever may not ask must not keep others from asking either: an abstract socket, and
+// one whose mode lets a group in, can be reached by strangers.
+func TestStrangersTakeNoSlots(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can connect as somebody else")
+	}
+	dir, err := os.MkdirTemp("", "peers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "a.sock")
+	sock := listen(t, path, control.ListenOptions{Mode: 0o666, DirMode: 0o711})
+	ln, err := sock.Listener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, path, func(ctx context.Context) error {
+		return control.Serve(ctx, ln, &fake{}, control.Options{SelfUID: 12345, MaxConns: 2})
+	})
+	for range 40 {
+		conn, err := asUser(12347, path) // says nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // less than one that says nothing is waited for
+	defer cancel()
+	c := control.Dial(path)
+	defer c.Close()
+	if _, err := c.Status(ctx); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPeersAreRootSelfAndAllowed(t *testing.T) {

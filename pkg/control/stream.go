@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 )
+
+// pieceSize is about how many bytes of a stream are written at a time.
+const pieceSize = 32 << 10
 
 // maxLogLines bounds ?lines=; what is really kept is up to the Backend.
 const maxLogLines = 100_000
@@ -19,16 +21,16 @@ const maxLogLines = 100_000
 //
 // The stream ends when the peer goes away, when the server ends, and when the
 // peer reads too slowly: it is dropped, nobody waits for it.
-func (h *handler) events(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	if r.Method == http.MethodHead {
+func (h *handler) events(w http.ResponseWriter, c *call) error {
+	if c.Method == http.MethodHead {
 		streamHeader(w, "text/event-stream")
 		return nil
 	}
-	ctx, cancel := h.streamContext(r)
-	defer cancel()
+	ctx, end, err := h.stream(c.Context())
+	if err != nil {
+		return err
+	}
+	defer end()
 	snapshot, events, err := h.backend.Events(ctx)
 	if err != nil {
 		return err
@@ -41,49 +43,78 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request, _ []byte) error
 	if send(w, message("", "snapshot", first)) != nil {
 		return nil
 	}
+	var piece []byte
 	for {
-		select {
-		case <-ctx.Done():
+		e, ok := nextEvent(ctx, events)
+		if !ok {
 			return nil
-		case e, ok := <-events:
-			if !ok {
-				return nil
+		}
+		piece = h.appendEvent(piece[:0], e)
+		// Of a thousand companions that stop, thousands come at once: what is there
+		// goes out together.
+		for more := true; more && len(piece) < pieceSize; {
+			select {
+			case e, more = <-events:
+				if more {
+					piece = h.appendEvent(piece, e)
+				}
+			default:
+				more = false
 			}
-			data, err := json.Marshal(e)
-			if err != nil {
-				h.logger.Error("control event dropped", "error", err)
-				continue
-			}
-			if send(w, message(fmt.Sprint(e.Seq), e.Event, data)) != nil {
-				return nil // it went away, or was too slow
-			}
+		}
+		if send(w, piece) != nil {
+			return nil // it went away, or was too slow
 		}
 	}
 }
 
+func (h *handler) appendEvent(b []byte, e Event) []byte {
+	data, err := json.Marshal(e)
+	if err != nil {
+		h.logger.Error("control event dropped", "error", err)
+		return b
+	}
+	return append(b, message(fmt.Sprint(e.Seq), e.Event, data)...)
+}
+
+// nextEvent waits for an event until ctx has ended; what is in the channel by then
+// has happened before, and is still told.
+func nextEvent(ctx context.Context, events <-chan Event) (Event, bool) {
+	select {
+	case e, ok := <-events:
+		return e, ok
+	case <-ctx.Done():
+	}
+	select {
+	case e, ok := <-events:
+		return e, ok
+	default:
+		return Event{}, false
+	}
+}
+
 // logs streams what a companion printed as plain text.
-func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ []byte) error {
-	q, err := queryOf(r, "lines", "follow")
+func (h *handler) logs(w http.ResponseWriter, c *call) error {
+	lines, err := c.number("lines", 100, maxLogLines)
 	if err != nil {
 		return err
 	}
-	lines, err := intParam(q, "lines", 100, maxLogLines)
+	follow, err := c.boolean("follow", false)
 	if err != nil {
 		return err
 	}
-	follow, err := boolParam(q, "follow", false)
+	name, instance, err := c.target()
 	if err != nil {
 		return err
 	}
-	name, instance, err := targetOf(r)
-	if err != nil {
-		return err
+	ctx := c.Context()
+	if follow = follow && c.Method != http.MethodHead; follow {
+		var end func()
+		if ctx, end, err = h.stream(ctx); err != nil {
+			return err
+		}
+		defer end()
 	}
-	if r.Method == http.MethodHead {
-		follow = false
-	}
-	ctx, cancel := h.streamContext(r)
-	defer cancel()
 	text, err := h.backend.Logs(ctx, Target(name, instance), lines, follow)
 	if err != nil {
 		return err
@@ -93,7 +124,7 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ []byte) error {
 	if send(w, nil) != nil {
 		return nil
 	}
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, pieceSize)
 	for {
 		n, err := text.Read(buf)
 		if n > 0 && send(w, buf[:n]) != nil {
@@ -109,10 +140,16 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request, _ []byte) error {
 	}
 }
 
-// streamContext ends with the request and as soon as the server is ending: a
-// stream has no end of its own that one could wait for.
-func (h *handler) streamContext(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
+// stream begins what has no end of its own: its context ends with the request and as
+// soon as the server is ending. There may be so many that there is always room for a
+// request beside them.
+func (h *handler) stream(request context.Context) (ctx context.Context, end func(), err error) {
+	select {
+	case h.streams <- struct{}{}:
+	default:
+		return nil, nil, Unavailablef("cannot follow: %d others do already", cap(h.streams))
+	}
+	ctx, cancel := context.WithCancel(request)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -122,7 +159,11 @@ func (h *handler) streamContext(r *http.Request) (context.Context, context.Cance
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() { cancel(); <-done }
+	return ctx, func() {
+		cancel()
+		<-done
+		<-h.streams
+	}, nil
 }
 
 func streamHeader(w http.ResponseWriter, contentType string) {
@@ -134,14 +175,11 @@ func streamHeader(w http.ResponseWriter, contentType string) {
 
 // send hands one piece to the peer, which has writeTimeout to take it.
 func send(w http.ResponseWriter, piece []byte) error {
-	rc := http.NewResponseController(w)
-	if err := rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
+	takeWithin(w)
 	if _, err := w.Write(piece); err != nil {
 		return err
 	}
-	return rc.Flush()
+	return http.NewResponseController(w).Flush()
 }
 
 // message is one server-sent event. JSON has no line breaks, so that one data

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -90,43 +89,6 @@ func TestServerEndsItsStreams(t *testing.T) {
 	}
 	if _, ok := <-events; ok {
 		t.Error("an event came from an ended server")
-	}
-}
-
-func TestReaderThatDoesNotReadIsDropped(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the time that a peer has to take a piece")
-	}
-	t.Parallel()
-	dropped := make(chan struct{})
-	s := start(t, &fake{events: func(ctx context.Context) (*control.Status, <-chan control.Event, error) {
-		events := make(chan control.Event)
-		go func() {
-			defer close(dropped)
-			for seq := uint64(1); ; seq++ {
-				e := sample(seq)
-				e.Message = strings.Repeat("x", 32<<10)
-				select {
-				case events <- e:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}()
-		return picture(), events, nil
-	}}, control.Options{})
-	conn, err := net.Dial("unix", s.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-dropped:
-	case <-time.After(15 * time.Second):
-		t.Error("a reader that does not read still holds its stream")
 	}
 }
 
