@@ -93,6 +93,12 @@ func NewCounters() *Counters {
 	}
 }
 
+// Counted says whether Observe looks at the attributes of a manager's event of
+// that name.
+func Counted(event string) bool {
+	return event == "companion.exited" || event == "orphan.reaped"
+}
+
 // Observe counts one lifecycle event. Those that nothing counts cost a comparison.
 func (c *Counters) Observe(e control.Event) {
 	c.mu.Lock()

@@ -185,7 +185,7 @@ func TestHandlerSaysWhyThereAreNone(t *testing.T) {
 		status int
 		kind   string
 	}{
-		{nil, http.StatusOK, ContentType},
+		{nil, http.StatusOK, contentType},
 		{errors.New("gofork has stopped"), http.StatusServiceUnavailable, "text/plain; charset=utf-8"},
 	} {
 		w := httptest.NewRecorder()

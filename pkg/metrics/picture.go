@@ -72,7 +72,7 @@ func Handler(c *Counters, s Source) http.Handler {
 			http.Error(w, "cannot gather metrics: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		w.Header().Set("Content-Type", ContentType)
+		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write(c.Text(p)) // a peer that went away needs no answer
 	})

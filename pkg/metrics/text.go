@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ContentType is that of the text format.
-const ContentType = "text/plain; version=0.0.4; charset=utf-8"
+// contentType is that of the text format.
+const contentType = "text/plain; version=0.0.4; charset=utf-8"
 
 // kind is a type of the text format.
 type kind string
