@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -99,6 +100,34 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 		})
 		if len(p.GoFiles) > 0 && !documented {
 			t.Errorf("%s has no package comment", name(p.ImportPath))
+		}
+	}
+}
+
+// withoutExample are the packages of which nothing can be shown in a few lines.
+var withoutExample = map[string]string{
+	"pkg/arbiter":     "it is a whole process; cli starts it, and test/ shows it",
+	"pkg/proc/nofile": "it is two numbers",
+}
+
+// How a package is used is said best by a few lines that run.
+func TestEveryPackageHasAnExampleThatRuns(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t, "linux") {
+		from := name(p.ImportPath)
+		if !strings.HasPrefix(from, "pkg/") || forTests(from) {
+			continue
+		}
+		found := false
+		for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || bytes.Contains(text, []byte("\nfunc Example")) && bytes.Contains(text, []byte("\t// Output:"))
+		}
+		if reason := withoutExample[from]; found == (reason != "") {
+			t.Errorf("%s: has an example: %v, which this test knows otherwise (%q)", from, found, reason)
 		}
 	}
 }

@@ -41,6 +41,11 @@ var edges = map[string]map[string]string{
 		"pkg/companion": "and companions of its own",
 	},
 
+	"test/picture": {
+		"pkg/control":     "asks for reloads and for the status, as any client",
+		"test/bench/load": "the clients of the figures",
+	},
+
 	"pkg/cli": {
 		"pkg/arbiter":   "gofork serve",
 		"pkg/companion": "the manager process, and the compiled-in targets",
@@ -51,17 +56,17 @@ var edges = map[string]map[string]string{
 		"pkg/handoff":   "gofork notify; the sockets that serve was given",
 		"pkg/launch":    "which role this process was started in",
 		"pkg/link":      "the manager process takes up its end of the line",
-		"pkg/output":    "where the log of this process goes",
+		"pkg/output":    "opens the log file as it opens those of children",
 		"pkg/proc":      "the runtime that serve hands to its supervisor",
 	},
 
 	"pkg/arbiter": {
 		"pkg/metrics": "what monitoring sees of it",
+		"pkg/quiet":   "when memory can be given back",
 		"pkg/tally":   "counts of requests that outlive the worker",
 		"pkg/config":  "what to run",
 		"pkg/control": "answers requests",
 		"pkg/handoff": "sockets and the notify socket for workers",
-		"pkg/output":  "what workers print",
 		"pkg/proc":    "starts, signals and reaps workers and the manager",
 		"pkg/restart": "when a worker or the manager starts again",
 		"pkg/link":    "feeds the manager and hears from it",
@@ -71,21 +76,17 @@ var edges = map[string]map[string]string{
 		"pkg/config":  "what to run",
 		"pkg/control": "the shape of an instance in the status",
 		"pkg/handoff": "the notify socket for companions",
-		"pkg/output":  "what companions print",
 		"pkg/proc":    "starts, signals and reaps companions",
 		"pkg/restart": "when a companion starts again",
 		"pkg/link":    "is fed by the arbiter and reports to it",
+		"pkg/quiet":   "when memory can be given back",
 		"pkg/launch":  "turns a configured process into one to start",
 	},
 
 	"pkg/worker": {
 		"pkg/tally":   "counts requests where the arbiter can read them",
 		"pkg/config":  "limits and timeouts of the HTTP server",
-		"pkg/handoff": "takes over the sockets, sends readiness and heartbeat",
-	},
-	"pkg/control": {
-		"pkg/config":  "socket, mode and who may ask",
-		"pkg/handoff": "a control socket that outlives the process that opened it",
+		"pkg/handoff": "takes over the sockets",
 	},
 	"pkg/importer": {
 		"pkg/config": "values and signals as a file has them",
@@ -100,11 +101,11 @@ var edges = map[string]map[string]string{
 		"pkg/output":  "where its output goes",
 		"pkg/proc":    "to a process to start",
 	},
+	"pkg/proc": {
+		"pkg/proc/nofile": "the limit that a child gets back",
+	},
 	"pkg/metrics": {
 		"pkg/control": "the status and the events that it makes numbers of",
-	},
-	"pkg/proc": {
-		"pkg/handoff/shim": "puts the child's own pid into LISTEN_PID, which only the child can know",
 	},
 }
 
@@ -181,6 +182,30 @@ func TestImportsFollowTheRules(t *testing.T) {
 				default:
 					t.Errorf("%s: %s imports %s, which no rule allows (see edges in this file)", goos, from, to)
 				}
+			}
+		}
+	}
+}
+
+// A rule that nobody needs is a door that somebody will use.
+func TestEveryRuleIsNeeded(t *testing.T) {
+	t.Parallel()
+	used := map[string]map[string]bool{}
+	for _, goos := range []string{"linux", "darwin"} {
+		for _, p := range packages(t, goos) {
+			from := name(p.ImportPath)
+			if used[from] == nil {
+				used[from] = map[string]bool{}
+			}
+			for _, imported := range p.Imports {
+				used[from][name(imported)] = true
+			}
+		}
+	}
+	for from, to := range edges {
+		for imported := range to {
+			if !used[from][imported] {
+				t.Errorf("%s may import %s, and does not", from, imported)
 			}
 		}
 	}

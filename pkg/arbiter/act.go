@@ -8,6 +8,10 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
+// maxActs is how many requests may wait for a manager that does not answer: one that
+// is stopped, or that waits for the ends of companions. Their askers may have gone.
+const maxActs = 1024
+
 // act passes a user's request for a companion on to the manager. One that comes
 // while there is no manager waits for the next.
 func (c *core) act(e actAsked) {
@@ -23,6 +27,9 @@ func (c *core) act(e actAsked) {
 		return
 	case m.phase == managerNone, !known:
 		c.do(reply{e.token, control.UnknownCompanion(control.Target(e.act.Name, e.act.Instance))})
+		return
+	case len(m.acts) >= maxActs:
+		c.do(reply{e.token, control.Unavailablef("cannot %s %s: %d requests wait for the manager already", e.act.Op, control.Target(e.act.Name, e.act.Instance), len(m.acts))})
 		return
 	}
 	e.act.ID = e.token

@@ -22,6 +22,23 @@ func TestAnActIsPassedOnAndAnsweredOnce(t *testing.T) {
 	r.do(managerSaid{1, link.Message{Done: &link.Done{ID: refused, Code: control.CodeConflict, Message: "FATAL"}}}).answered(refused, "FATAL")
 }
 
+// A manager that is stopped (SIGSTOP) answers nothing: what is asked of it all the
+// same must not pile up for ever.
+func TestActsThatNobodyAnswersAreBounded(t *testing.T) {
+	r := serving(t, configOf(0, companions("job")))
+	var first uint64
+	for n := range maxActs {
+		token := r.act(control.OpStart, "job")
+		r.unanswered(token)
+		if n == 0 {
+			first = token
+		}
+	}
+	r.answered(r.act(control.OpStart, "job"), "1024 requests wait for the manager already")
+	r.done(first)
+	r.unanswered(r.act(control.OpStart, "job"))
+}
+
 func TestActsOfUnknownCompanions(t *testing.T) {
 	r := serving(t, configOf(0, companions("job")))
 	r.answered(r.act(control.OpStart, "nobody"), "unknown_companion")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/handoff"
 )
 
 // admin is the address for probes and monitoring. It follows the configuration
@@ -46,7 +47,7 @@ func (l *loop) openAdmin(b *backend) (code int, ok bool) {
 			l.serveAdmin(b, cfg, ln)
 			return 0, true
 		}
-		if !addressInUse(err) || try == bindTries {
+		if !bindsLater(err) || try == bindTries {
 			l.Logger.Error(err.Error())
 			return codeRuntimeFailure, false
 		}
@@ -61,7 +62,7 @@ func (l *loop) openAdmin(b *backend) (code int, ok bool) {
 func listenAdmin(bind string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(background, bindTries*bindDelay)
 	defer cancel()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", bind)
+	ln, err := new(net.ListenConfig).Listen(ctx, handoff.TCPNetwork(bind), bind)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
@@ -143,7 +144,7 @@ func (l *loop) bindAdmin(bind string) (net.Listener, error) {
 	defer again.Stop()
 	for try := 1; ; try++ {
 		ln, err := listenAdmin(bind)
-		if err == nil || !addressInUse(err) || try == bindTries {
+		if err == nil || !bindsLater(err) || try == bindTries {
 			return ln, err
 		}
 		again.Reset(bindDelay)

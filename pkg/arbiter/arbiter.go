@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
@@ -19,6 +18,7 @@ import (
 	"github.com/gofork/gofork/pkg/launch"
 	"github.com/gofork/gofork/pkg/metrics"
 	"github.com/gofork/gofork/pkg/proc"
+	"github.com/gofork/gofork/pkg/quiet"
 )
 
 // Options is what an arbiter is given by its process.
@@ -31,6 +31,7 @@ type Options struct {
 	// nil: they become records.
 	Terminal io.Writer
 	Reopen   func()   // reopens the log file
+	Tidy     func()   // gives memory back when there was much to do and is nothing; nil: not at all
 	Environ  []string // gofork's own
 	Self     string   // path of this binary, for handler workers and the manager
 	PID      int
@@ -74,7 +75,9 @@ func Run(o Options) (code int) {
 			code = codeRuntimeFailure
 		}
 	}()
-	return l.serve()
+	code = l.serve()
+	l.endDescendants() // what hooks that ran before the loop, or after it, left behind
+	return code
 }
 
 func newLoop(o Options) *loop {
@@ -85,6 +88,7 @@ func newLoop(o Options) *loop {
 		sockets: sockets{of: map[int][]*socket{}}, unlink: true, lease: lease{-1, -1},
 		facts: make(chan func()), ended: make(chan struct{}), loads: make(chan loaded),
 		events: newHub(), counters: metrics.NewCounters(), ledger: newLedger(), timer: time.NewTimer(time.Hour),
+		quiet: quiet.Over(o.Tidy),
 	}
 	l.events.tap = l.counters.Observe
 	l.timer.Stop()
@@ -94,7 +98,7 @@ func newLoop(o Options) *loop {
 // serve is the order of things from the first record to the last.
 func (l *loop) serve() int {
 	cfg := l.Config
-	started := time.Now()
+	l.startedAt = time.Now()
 	l.log(record{slog.LevelInfo, "server.starting", "starting gofork", []slog.Attr{
 		slog.String("name", cfg.Name), slog.String("version", l.Version), slog.Int("pid", l.PID),
 		slog.Duration("stop_budget", cfg.StopBudget()), slog.String("config", cfg.Path),
@@ -113,23 +117,30 @@ func (l *loop) serve() int {
 		l.lease = s
 		defer s.close()
 	}
-	place := preparePlace(cfg, l.PID, l.Logger)
-	socket, code := l.openControl(place)
+	l.place = preparePlace(cfg, l.PID, l.Logger)
+	socket, code := l.openControl(l.place)
 	if code != 0 {
 		return code
 	}
 	l.control = socket
 	defer l.closeControl(socket)
-	if err := l.runHook("on_starting"); err != nil {
+	err := l.runHook("on_starting")
+	switch {
+	case l.stopped:
+		return l.stopAtStart()
+	case err != nil:
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure
 	}
 	if code, ok := l.bind(); !ok {
+		if l.stopped {
+			return l.stopAtStart()
+		}
 		return code
 	}
 	defer l.retireListeners(nil)
 
-	l.openNotify(place)
+	l.openNotify(l.place)
 	defer l.closeNotify()
 
 	requests := make(chan request)
@@ -140,7 +151,7 @@ func (l *loop) serve() int {
 	}
 	stopControl := l.serveControl(socket, l.backend)
 
-	l.core = newCore(cfg, addresses(l.sockets.of[1]), started, l.Random)
+	l.core = newCore(cfg, addresses(l.sockets.of[1]), l.startedAt, l.Random)
 	l.oom = proc.NewOOMCounter()
 	l.oomSeen, _ = l.oom.Read()
 	l.core.pid, l.core.upgrade.parent = l.PID, l.Lineage.Parent
@@ -153,17 +164,19 @@ func (l *loop) serve() int {
 	close(l.ended)
 	l.closePipes()
 	l.watch(nil)
-	l.closeAdmin()
+	l.endTails() // before the servers end, which give them time to be read to the end
+	l.endAdmin() // beside the control server: a reader that is stuck holds up each for a second
 	stopControl()
-	l.endTails()
+	l.closeAdmin()
 	l.unguardAll()
 	l.endLoads()
 	_ = l.runHook("on_exit", "GOFORK_EXIT_CODE="+strconv.Itoa(l.code)) // its failure is logged
 	for _, s := range l.streams {
 		s.Close(l.Logger)
 	}
+	l.outlive()
 	l.log(record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
-		slog.Int("code", l.code), slog.Duration("uptime", time.Since(started)),
+		slog.Int("code", l.code), slog.Duration("uptime", time.Since(l.startedAt)),
 	}})
 	return l.code
 }
@@ -209,6 +222,9 @@ func (l *loop) bindAll(handed []*socket) (code int, ok bool) {
 		for _, k := range handed {
 			if !slices.Contains(l.sockets.of[1], k) {
 				_ = k.close(false) // not in this configuration: the older one's alone
+				if path := k.path(); path != "" {
+					l.shared = append(l.shared, path)
+				}
 			}
 		}
 	}()
@@ -223,7 +239,7 @@ func (l *loop) bindAll(handed []*socket) (code int, ok bool) {
 				l.sockets.of[1] = append(l.sockets.of[1], k)
 				break
 			}
-			if !addressInUse(err) || try == bindTries {
+			if !bindsLater(err) || try == bindTries {
 				l.Logger.Error(err.Error())
 				return codeRuntimeFailure, false
 			}
@@ -234,22 +250,6 @@ func (l *loop) bindAll(handed []*socket) (code int, ok bool) {
 		}
 	}
 	return 0, true
-}
-
-// stopWithin waits and says whether a stop signal came meanwhile.
-func (l *loop) stopWithin(d time.Duration) bool {
-	wait := time.NewTimer(d)
-	defer wait.Stop()
-	for {
-		select {
-		case s := <-l.Signals:
-			if s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGQUIT {
-				return true
-			}
-		case <-wait.C:
-			return false
-		}
-	}
 }
 
 // openControl opens the control socket: before anything else that is shared, for
@@ -309,6 +309,7 @@ func (l *loop) closeControl(socket *control.Socket) {
 func (l *loop) openNotify(p place) {
 	stem := p.stem(l.Config.Name + "." + strconv.Itoa(l.PID))
 	l.notifyAt, l.managerAt = stem+".notify", stem+".manager.notify"
+	p.sweep(l.Config.Name)
 	r, err := handoff.ListenNotify(l.notifyAt)
 	if err != nil {
 		l.Logger.Warn("workers cannot report readiness and heartbeats", "error", err.Error())

@@ -3,8 +3,6 @@ package arbiter
 import (
 	"context"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
@@ -166,56 +164,6 @@ func (b *backend) Events(ctx context.Context) (*control.Status, <-chan control.E
 	f := v.(*followed)
 	context.AfterFunc(ctx, func() { b.events.leave(f.events) })
 	return f.status, f.events, nil
-}
-
-// Logs implements control.Backend. The lines come from the manager, which keeps them.
-func (b *backend) Logs(ctx context.Context, target string, lines int, follow bool) (io.ReadCloser, error) {
-	name, instance, err := control.ParseTarget(target)
-	if err != nil {
-		return nil, control.Errorf(400, control.CodeBadRequest, "%v", err)
-	}
-	status, err := b.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(control.Select(status.Companions, name, instance)) == 0 {
-		return nil, control.UnknownCompanion(target)
-	}
-	first := make(chan *control.Error, 1)
-	r, w := io.Pipe()
-	t := &tail{first: first, lines: make(chan []string, tailBuffer)}
-	q := link.Logs{Name: name, Instance: instance, Lines: lines, Follow: follow}
-	var id uint64
-	begun := make(chan struct{})
-	err = b.put(ctx, request{run: func(l *loop) { id = l.tail(q, t); close(begun) }})
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case refused := <-first:
-		if refused != nil {
-			return nil, refused
-		}
-	case <-ctx.Done():
-		// Taken back behind it, so that the number is there; the loop may have ended.
-		_ = b.put(context.Background(), request{run: func(l *loop) { l.endTail(id) }})
-		return nil, ctx.Err()
-	case <-b.ended:
-		return nil, errEnded
-	}
-	<-begun
-	stop := context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
-	go func() {
-		defer stop()
-		for batch := range t.lines {
-			if _, err := io.WriteString(w, strings.Join(batch, "\n")+"\n"); err != nil {
-				break // the reader is gone
-			}
-		}
-		w.Close()
-		_ = b.put(context.Background(), request{run: func(l *loop) { l.endTail(id) }})
-	}()
-	return r, nil
 }
 
 // put hands a request to the loop.

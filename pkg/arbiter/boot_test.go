@@ -226,16 +226,15 @@ func TestManyStartsAreSpaced(t *testing.T) {
 
 func TestPaceRefillsWithTime(t *testing.T) {
 	var p pace
-	for range 20 {
-		p.next(epoch)
+	for p.take(epoch) {
 	}
 	later := epoch.Add(20 * paceInterval)
 	for n := range paceBurst {
-		if at := p.next(later); !at.IsZero() {
-			t.Errorf("start %d waits until %v", n, at.Sub(later))
+		if !p.take(later) {
+			t.Errorf("start %d waits", n)
 		}
 	}
-	if at := p.next(later); at.Sub(later) != paceInterval {
+	if at := p.next(); p.take(later) || at.Sub(later) != paceInterval {
 		t.Errorf("the next waits %v, want %v", at.Sub(later), paceInterval)
 	}
 }

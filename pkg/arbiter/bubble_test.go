@@ -64,9 +64,11 @@ func inBubble(t *testing.T, cfg *config.Config, scripts map[string]proctest.Scri
 			s.far = far
 			s.mu.Unlock()
 			lines.Go(func() {
-				for m := range far.Received() {
+				for messages := range far.Received() {
 					s.mu.Lock()
-					s.told = append(s.told, messageText(m))
+					for _, m := range messages {
+						s.told = append(s.told, messageText(m))
+					}
 					s.mu.Unlock()
 				}
 				far.Close()

@@ -22,7 +22,7 @@ import (
 	"github.com/gofork/gofork/pkg/handoff"
 )
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestPidfile(t *testing.T) {
 	const own = 1 << 22 // above any pid
@@ -147,13 +147,14 @@ func TestPlace(t *testing.T) {
 		{"too long for a socket", at(filepath.Join(base, strings.Repeat("x", 100))), "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := preparePlace(tt.cfg, 7, quiet())
+			p := preparePlace(tt.cfg, 7, silent())
 			if p.dir != tt.dir {
 				t.Fatalf("place %q, want %q", p.dir, tt.dir)
 			}
 			if tt.dir == "" {
-				if stem := p.stem("app.7"); stem != "@gofork/app.7" {
-					t.Errorf("stem %s", stem)
+				// Another process 7 may be in the same network namespace.
+				if stem := p.stem("app.7"); !strings.HasPrefix(stem, "@gofork/app.7.") || stem == p.stem("app.7") {
+					t.Errorf("stem %s, and again %s", stem, p.stem("app.7"))
 				}
 				return
 			}
@@ -165,6 +166,47 @@ func TestPlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A notify socket has its gofork's pid in its name, so what a killed one left
+// would stay for ever.
+func TestNotifySocketsOfKilledGoforksAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	p := place{dir}
+	left := func(name string) {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(dir, name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"app.7.notify", "app.8.manager.notify", "other.7.notify", "app.web.7.notify", "app.x.notify", "app.7.sock"} {
+		left(name)
+	}
+	write(t, filepath.Join(dir, "app.10.notify"), "no socket")
+	living, err := handoff.ListenNotify(filepath.Join(dir, "app.9.notify"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Close()
+
+	p.sweep("app")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got, want := strings.Join(names, " "), "app.10.notify app.7.sock app.9.notify app.web.7.notify app.x.notify other.7.notify"; got != want {
+		t.Errorf("there are %s, want %s", got, want)
+	}
+	place{}.sweep("app")
+	place{filepath.Join(dir, "none")}.sweep("app")
 }
 
 func TestTheControlSocketFallsBackToAnAbstractName(t *testing.T) {
@@ -180,7 +222,7 @@ func TestTheControlSocketFallsBackToAnAbstractName(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n != 1 {
 		t.Errorf("%d lines in the log: %s", n, log.String())
 	}
-	_, err = place{}.controlSocket(cfg, "", quiet())
+	_, err = place{}.controlSocket(cfg, "", silent())
 	if inUse := (*control.InUseError)(nil); !errors.As(err, &inUse) {
 		t.Errorf("a second gofork: %v", err)
 	}
@@ -208,16 +250,16 @@ func isOpen(k *socket) bool {
 func TestSocketsAreRetiredExactly(t *testing.T) {
 	shared, old, fresh := open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0")
 	s := sockets{of: map[int][]*socket{1: {shared, old}, 2: {shared, fresh}, 3: {shared, old}}}
-	if err := s.retire([]int{1, 2, 3}, true); err != nil || !isOpen(shared) || !isOpen(old) || !isOpen(fresh) {
+	if _, err := s.retire([]int{1, 2, 3}, true); err != nil || !isOpen(shared) || !isOpen(old) || !isOpen(fresh) {
 		t.Fatalf("all are kept: %v", err)
 	}
-	if err := s.retire([]int{2}, true); err != nil || !isOpen(shared) || isOpen(old) || !isOpen(fresh) {
+	if _, err := s.retire([]int{2}, true); err != nil || !isOpen(shared) || isOpen(old) || !isOpen(fresh) {
 		t.Errorf("generation 2 is kept: %v", err)
 	}
-	if err := s.retire([]int{2}, true); err != nil {
+	if _, err := s.retire([]int{2}, true); err != nil {
 		t.Errorf("again: %v", err)
 	}
-	if err := s.retire(nil, true); err != nil || isOpen(shared) || isOpen(fresh) || len(s.of) != 0 {
+	if _, err := s.retire(nil, true); err != nil || isOpen(shared) || isOpen(fresh) || len(s.of) != 0 {
 		t.Errorf("none is kept: %v", err)
 	}
 }
@@ -235,7 +277,7 @@ func TestPathsAreRemovedByWhoOwnsThem(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s")
 			s := sockets{inherited: tt.inherited, of: map[int][]*socket{1: {open(t, "unix:"+path)}}}
-			if err := s.retire(nil, tt.unlink); err != nil {
+			if _, err := s.retire(nil, tt.unlink); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) != tt.gone {
@@ -314,7 +356,7 @@ func TestASlowReaderIsDroppedAndNobodyElse(t *testing.T) {
 	h := newHub()
 	slow, fast := h.follow(), h.follow()
 	for n := range eventBuffer + 10 {
-		h.publish(control.Event{Event: "e"})
+		h.publish(control.Event{Event: "e"}, nil)
 		if e := <-fast; e.Seq != uint64(n+1) {
 			t.Fatalf("event %d has number %d", n+1, e.Seq)
 		}

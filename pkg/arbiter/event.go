@@ -42,6 +42,7 @@ type (
 	workerSaid struct {
 		id
 		ready, beat bool
+		stopping    bool // it ends, without having been asked by the arbiter
 		status      string
 		recycle     string // why it asks to be replaced
 	}
@@ -49,6 +50,12 @@ type (
 	managerStarted struct {
 		attempt int
 		pid     int
+	}
+	// managerHeld is what became of a start: by is the pid of a gofork that was
+	// killed and whose manager lives.
+	managerHeld struct {
+		attempt int
+		by      int
 	}
 	// managerExited comes after everything that the manager had said, and
 	// after its line has ended.
@@ -152,6 +159,7 @@ func (workerExited) event()      {}
 func (workerGroupEnded) event()  {}
 func (workerSaid) event()        {}
 func (managerStarted) event()    {}
+func (managerHeld) event()       {}
 func (managerExited) event()     {}
 func (managerSaid) event()       {}
 func (adoptedExited) event()     {}

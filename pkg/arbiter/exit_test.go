@@ -56,6 +56,20 @@ func TestExitsAreClassified(t *testing.T) {
 	}
 }
 
+func TestWorkerThatStopsByItself(t *testing.T) {
+	for _, tt := range []struct {
+		status exitStatus
+		level  slog.Level
+	}{
+		{exitedOK, slog.LevelWarn}, // a handler worker after a SIGTERM from outside
+		{exitStatus{code: 7}, slog.LevelError},
+		{byKill, slog.LevelError},
+	} {
+		r := serving(t, configOf(1)).do(workerSaid{id: idOf("1.1"), stopping: true})
+		r.exit("1.1", tt.status).logs("worker.exited", tt.level, "expected", "false")
+	}
+}
+
 func TestAReadyWorkerThatDiesIsReplacedAtOnce(t *testing.T) {
 	r := serving(t, configOf(2)).exit("2.1", crash)
 	r.orders("start 2.2 generation 1")

@@ -3,6 +3,7 @@ package arbiter
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type hookRun struct {
 	then     func(error) // on the loop, once it has ended; nil = nobody waits
 	deadline time.Time   // hooks.timeout: its group is killed
 	late     bool
+	ended    bool // by gofork, which stops: that is no failure
 }
 
 // maxHooks bounds the queue: a hook that hangs must not eat memory while workers
@@ -83,6 +85,8 @@ func (l *loop) hookExited(pid int, status exitStatus) {
 	h := l.hooks[0]
 	l.hooks = l.hooks[1:]
 	switch {
+	case h.ended:
+		l.Logger.Info("hook ended early: gofork stops", "hook", h.name)
 	case h.late:
 		l.hookFailed(h, fmt.Sprintf("killed after hooks.timeout (%s)", l.config().Hooks.Timeout))
 	case status.signal != 0:
@@ -157,9 +161,15 @@ func (l *loop) drainHooks() {
 }
 
 // awaitHook waits for the end of the running hook, or for the end of its time.
+// Before the loop begins nobody else listens to signals and to the supervisor's
+// clock.
 func (l *loop) awaitHook() {
-	wait := time.Hour
-	if at := l.hookDeadline(); !at.IsZero() {
+	wait, at := time.Hour, l.hookDeadline()
+	var signals <-chan os.Signal
+	if l.core == nil {
+		signals, at = l.Signals, sooner(at, l.aboveDeadline(time.Now()))
+	}
+	if !at.IsZero() {
 		wait = time.Until(at)
 	}
 	timer := time.NewTimer(wait)
@@ -169,9 +179,28 @@ func (l *loop) awaitHook() {
 		for _, x := range l.System.Sweep().Exits {
 			l.hookExited(x.PID, exitStatus{code: x.Code, signal: x.Signal, core: x.CoreDumped})
 		}
+	case s := <-signals:
+		if l.signalAtStart(s) {
+			l.endHook()
+		}
 	case <-timer.C:
 		l.hookDue(time.Now())
+		if l.core == nil {
+			l.aboveDue(time.Now())
+		}
 	}
+}
+
+// endHook asks the running hook to end, and leaves it what a quick stop leaves to
+// everybody; asked again, nothing.
+func (l *loop) endHook() {
+	h := l.hooks[0]
+	if h.ended {
+		_ = l.System.SignalGroup(h.pid, syscall.SIGKILL)
+		return
+	}
+	h.ended, h.deadline = true, sooner(h.deadline, time.Now().Add(quickWindow))
+	_ = l.System.SignalGroup(h.pid, syscall.SIGTERM)
 }
 
 // config is the configuration that is in force.

@@ -161,7 +161,7 @@ func TestOnStartingIsWaitedForAndStopsTheStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				system := proctest.New(func(proc.Command) proctest.Script { return tt.script })
 				defer system.Close()
-				l := newLoop(Options{Config: cfg, System: system, Logger: quiet(), PID: 7})
+				l := newLoop(Options{Config: cfg, System: system, Logger: silent(), PID: 7})
 				begun := time.Now()
 				if err := l.runHook("on_starting"); (err != nil) != tt.fails {
 					t.Errorf("error %v", err)
@@ -188,7 +188,7 @@ func TestOnExitRunsWhateverTheQueueHeld(t *testing.T) {
 			return proctest.Script{Life: time.Second}
 		})
 		defer system.Close()
-		l := newLoop(Options{Config: cfg, System: system, Logger: quiet(), PID: 7})
+		l := newLoop(Options{Config: cfg, System: system, Logger: silent(), PID: 7})
 		l.queueHook("child_exit", nil, nil)
 		l.finish(0)
 		if err := l.runHook("on_exit"); err != nil {
@@ -207,7 +207,7 @@ func TestTheQueueOfHooksIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system := proctest.New(nil)
 		defer system.Close()
-		l := newLoop(Options{Config: cfg, System: system, Logger: quiet(), PID: 7})
+		l := newLoop(Options{Config: cfg, System: system, Logger: silent(), PID: 7})
 		for range maxHooks {
 			l.queueHook("child_exit", nil, nil)
 		}

@@ -6,8 +6,10 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 )
 
-// eventBuffer is how many events a reader may be behind before it is dropped.
-const eventBuffer = 1024
+// eventBuffer is how many events a reader may be behind before it is dropped: the
+// restart of a thousand companions is five thousand at once. It is 0.8 MB while
+// somebody follows.
+const eventBuffer = 8192
 
 // hub passes every event on to whoever follows. A slow reader is dropped, never
 // waited for. It is safe for concurrent use.
@@ -20,13 +22,18 @@ type hub struct {
 
 func newHub() *hub { return &hub{readers: map[chan control.Event]bool{}} }
 
-func (h *hub) publish(e control.Event) {
+// publish passes an event on. For its followers, if there are any, attrs returns
+// the attributes that it was not given yet; nil = it has them.
+func (h *hub) publish(e control.Event, attrs func() map[string]any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seq++
 	e.Seq = h.seq
 	if h.tap != nil {
 		h.tap(e)
+	}
+	if len(h.readers) > 0 && e.Attrs == nil && attrs != nil {
+		e.Attrs = attrs()
 	}
 	for r := range h.readers {
 		select {

@@ -14,6 +14,7 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 	"github.com/gofork/gofork/pkg/metrics"
 	"github.com/gofork/gofork/pkg/proc"
+	"github.com/gofork/gofork/pkg/quiet"
 )
 
 // background is for log calls, which take a context that nothing here ends.
@@ -26,12 +27,15 @@ type loop struct {
 	queue []action // ordered and not yet carried out
 	timer *time.Timer
 	armed time.Time // what the timer is set to; zero = stopped
+	quiet *quiet.Watch
 
 	env       launch.Environment
 	outputs   launch.Outputs
 	streams   map[int]*launch.Streams // by slot
 	sockets   sockets
+	place     place
 	notify    *handoff.Receiver // of workers; nil where the platform has none
+	drops     handoff.DropLog   // of notify
 	notifyAt  string            // its path
 	managerAt string            // the path of the manager's own
 
@@ -53,9 +57,10 @@ type loop struct {
 	oom     proc.OOMCounter
 	oomSeen int64 // its last value
 
-	unlink   bool  // the paths of unix sockets are ours to remove
-	child    int   // pid of a younger arbiter; 0 = none
-	lease    lease // this arbiter's own
+	unlink   bool     // the paths of unix sockets are ours to remove
+	shared   []string // paths that were left to a sibling
+	child    int      // pid of a younger arbiter; 0 = none
+	lease    lease    // this arbiter's own
 	control  *control.Socket
 	pipes    []*os.File // to and from a sibling
 	watching sync.WaitGroup
@@ -75,6 +80,10 @@ type loop struct {
 	admin    admin
 	above    above
 
+	startedAt time.Time
+	early     []os.Signal // came before the loop had begun
+	stopped   bool        // a stop signal did
+
 	code int
 	done bool
 }
@@ -84,9 +93,9 @@ type managerProcess struct {
 	attempt  int
 	pid      int
 	conn     *link.Conn
-	received <-chan link.Message // nil when the line has ended
-	within   bool                // more of one moment is still to come
-	exit     *exitStatus         // seen, and held back until the line has ended
+	received <-chan []link.Message // nil when the line has ended
+	within   bool                  // more of one moment is still to come
+	exit     *exitStatus           // seen, and held back until the line has ended
 }
 
 // request is what somebody asks of the loop; the answer comes on reply, which
@@ -101,6 +110,9 @@ type request struct {
 // come in are looked at, so that many starts in a row keep nobody waiting.
 func (l *loop) run() {
 	l.step(began{})
+	for _, s := range l.early {
+		l.signal(s)
+	}
 	for !l.done {
 		if len(l.queue) == 0 {
 			if len(l.follows) > 0 && !l.manager.within {
@@ -141,8 +153,13 @@ func (l *loop) take(wait bool) {
 		l.signal(s)
 	case <-notified:
 		l.notifications()
-	case m, ok := <-l.manager.received:
-		l.managerMessage(m, ok)
+	case messages, ok := <-l.manager.received:
+		if !ok {
+			l.managerLineEnded()
+		}
+		for _, m := range messages {
+			l.managerMessage(m)
+		}
 	case r := <-l.requests:
 		if r.run != nil {
 			r.run(l)
@@ -165,6 +182,7 @@ func (l *loop) take(wait bool) {
 		l.notifications() // a beat that came in time and waits is no silence
 		l.hookDue(time.Now())
 		l.aboveDue(time.Now())
+		l.quiet.Due(time.Now())
 		l.step(timePassed{})
 	case <-now:
 	}
@@ -184,7 +202,8 @@ func (l *loop) step(e event) { l.queue = append(l.queue, l.core.step(time.Now(),
 
 // arm sets the one timer to the earliest deadline of all.
 func (l *loop) arm() {
-	at := sooner(sooner(l.core.earliest(), l.hookDeadline()), l.aboveDeadline(time.Now()))
+	now := time.Now()
+	at := sooner(sooner(l.core.earliest(), l.hookDeadline()), sooner(l.aboveDeadline(now), l.quiet.Deadline(now)))
 	if at.Equal(l.armed) {
 		return
 	}
@@ -236,6 +255,7 @@ func (l *loop) reap() {
 		}
 		if x.PID == l.child {
 			l.child = 0
+			l.clearAfterChild(x.PID)
 			l.step(upgradeExited{status})
 			continue
 		}
@@ -285,20 +305,16 @@ func (l *loop) notifications() {
 				continue
 			}
 		}
-		l.step(workerSaid{id: a, ready: m.Ready, beat: m.Watchdog, status: m.Status, recycle: m.Recycle})
+		l.step(workerSaid{id: a, ready: m.Ready, beat: m.Watchdog, stopping: m.Stopping, status: m.Status, recycle: m.Recycle})
 	}
+	l.drops.Tell(l.notify, time.Now(), l.Logger)
 }
 
-// managerMessage takes one message of the manager in, or the end of its line.
-func (l *loop) managerMessage(m link.Message, ok bool) {
-	if !ok {
-		l.manager.received, l.manager.within = nil, false
-		l.managerEnded()
-		return
-	}
+// managerMessage takes one message of the manager in.
+func (l *loop) managerMessage(m link.Message) {
+	l.quiet.Did()
 	if e := m.Event; e != nil {
-		l.events.publish(control.Event{Time: e.Time, Event: e.Event, Role: "manager", Level: e.Level, Message: e.Message, Attrs: e.Attrs})
-		l.companionHook(e)
+		l.managerEvent(e)
 	}
 	if m.Lines != nil {
 		l.lines(m.Lines)
@@ -312,6 +328,29 @@ func (l *loop) managerMessage(m link.Message, ok bool) {
 		l.unguard(key{m.Removed.Name, m.Removed.Instance})
 	}
 	l.step(managerSaid{l.manager.attempt, m})
+}
+
+// managerEvent passes an event of the manager on. Its attributes are read only
+// when somebody looks at them.
+func (l *loop) managerEvent(e *link.Event) {
+	if e.Lost > 0 {
+		l.Logger.LogAttrs(background, slog.LevelWarn, "events of companions were lost while this process stood still", slog.Int("count", e.Lost))
+	}
+	event := control.Event{Time: e.Time, Event: e.Event, Role: "manager", Level: e.Level, Message: e.Message}
+	hook := companionHooks[e.Event]
+	hooked := hook != "" && len(l.config().Hooks.Commands[hook]) > 0
+	if hooked || metrics.Counted(e.Event) {
+		event.Attrs = e.Attrs.Map()
+	}
+	l.events.publish(event, e.Attrs.Map)
+	if hooked {
+		l.companionHook(hook, event.Attrs)
+	}
+}
+
+func (l *loop) managerLineEnded() {
+	l.manager.received, l.manager.within = nil, false
+	l.managerEnded()
 }
 
 // managerEnded passes the manager's exit on once both its process and its line

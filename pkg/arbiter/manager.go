@@ -31,9 +31,6 @@ const (
 // as for a companion.
 var managerPolicy = restart.Policy{Initial: time.Second, Max: 30 * time.Second, Reset: 30 * time.Second}
 
-// strayWindow is left to a stray of which no configuration says how to stop it.
-const strayWindow = 10 * time.Second
-
 // manager is what the arbiter knows of its one companion manager. It is plain
 // data, owned by the core.
 type manager struct {
@@ -43,6 +40,7 @@ type manager struct {
 	leader   bool      // a process lives, or is about to
 	deadline time.Time // of the phase: retry due, end of the stop window; zero = none
 	asked    bool      // somebody wanted it to end
+	held     bool      // its start waited for a predecessor's, which was logged
 
 	startedAt time.Time
 	failures  restart.Counter
@@ -60,17 +58,6 @@ type manager struct {
 	instances map[key]*link.Instance
 	// adopted are the groups that a dead manager has left, by number.
 	adopted map[int]*adopted
-}
-
-// adopted is the group of a dead manager's companion.
-type adopted struct {
-	group    int
-	key      key
-	leader   bool
-	whole    bool // stop_group
-	signal   syscall.Signal
-	deadline time.Time // SIGKILL; zero = sent
-	window   time.Duration
 }
 
 func newManager() manager {
@@ -93,11 +80,16 @@ func (m *manager) earliest() time.Time {
 	return t
 }
 
-// orphans are the adopted groups in the order of their companions.
-func (m *manager) orphans() []*adopted {
-	return slices.SortedFunc(maps.Values(m.adopted), func(a, b *adopted) int {
-		return cmp.Or(cmp.Compare(a.key.name, b.key.name), cmp.Compare(a.key.number, b.key.number), cmp.Compare(a.group, b.group))
-	})
+// unwanted says whether a companion is down because somebody wants it to be.
+func (m *manager) unwanted(name string) bool {
+	known := false
+	for k, i := range m.instances {
+		if k.name == name && i.Desired != control.Down {
+			return false
+		}
+		known = known || k.name == name
+	}
+	return known
 }
 
 // mirrored are the reported instances in order.
@@ -109,7 +101,7 @@ func (m *manager) mirrored() []*link.Instance {
 
 func (c *core) startManager(now time.Time) {
 	m := &c.manager
-	if m.attempt > 0 {
+	if m.attempt > 0 && !m.held {
 		m.restarts++
 	}
 	m.attempt++
@@ -126,11 +118,15 @@ func (c *core) startManager(now time.Time) {
 	c.do(tellManager{m.attempt, link.Message{Apply: &apply}})
 }
 
-// expect shows what is configured until the manager has reported it.
+// expect shows what is configured until the manager has reported it, and nothing
+// else but what still lives.
 func (m *manager) expect(cfg *config.Config) {
+	configured := map[key]bool{}
 	for _, s := range cfg.Companions {
 		for n := 1; n <= s.Numprocs; n++ {
-			if k := (key{s.Name, n}); m.instances[k] == nil {
+			k := key{s.Name, n}
+			configured[k] = true
+			if m.instances[k] == nil {
 				i := &link.Instance{Companion: control.Companion{Name: s.Name, Instance: n, Hash: s.Hash, State: control.Stopped, Desired: control.Down}}
 				if s.Autostart {
 					i.Desired = control.Up
@@ -139,6 +135,7 @@ func (m *manager) expect(cfg *config.Config) {
 			}
 		}
 	}
+	maps.DeleteFunc(m.instances, func(k key, i *link.Instance) bool { return !configured[k] && i.Group == 0 })
 }
 
 func (c *core) managerStarted(e managerStarted) {
@@ -146,7 +143,7 @@ func (c *core) managerStarted(e managerStarted) {
 	if e.attempt != m.attempt || !m.leader {
 		return
 	}
-	m.pid = e.pid
+	m.pid, m.held = e.pid, false
 	c.recordManager(slog.LevelInfo, "manager.started", "booting manager", slog.Int("attempt", m.attempt))
 }
 
@@ -234,102 +231,6 @@ func (c *core) managerBacksOff(now time.Time, up time.Duration) {
 	}})
 }
 
-// adopt takes over the living groups of a dead manager and asks each to end.
-func (c *core) adopt(now time.Time, strays []stray, atOnce bool) {
-	m := &c.manager
-	for _, i := range m.mirrored() {
-		if i.Group == 0 {
-			settleMirror(i)
-			continue
-		}
-		c.adoptGroup(now, &adopted{
-			group: i.Group, key: key{i.Name, i.Instance}, leader: i.PID != 0,
-			whole: i.StopGroup, signal: i.StopSignal, window: i.StopTimeout,
-		}, i.State == control.Stopping, atOnce)
-	}
-	for _, s := range strays {
-		spec, ok := c.config.Companion(s.name)
-		if !ok { // taken out of the configuration since
-			spec = config.Companion{StopGroup: true, StopSignal: syscall.SIGTERM, StopTimeout: strayWindow}
-		}
-		if m.adopted[s.group] == nil {
-			c.adoptGroup(now, &adopted{
-				group: s.group, key: s.key, leader: true,
-				whole: spec.StopGroup, signal: spec.StopSignal, window: spec.StopTimeout,
-			}, false, atOnce)
-		}
-	}
-}
-
-func (c *core) adoptGroup(now time.Time, a *adopted, signaled, atOnce bool) {
-	m := &c.manager
-	a.deadline = now.Add(a.window)
-	if c.stop.sent {
-		a.deadline = sooner(a.deadline, c.stop.since.Add(c.managerWindow()))
-	}
-	m.adopted[a.group] = a
-	if i := m.instances[a.key]; i != nil {
-		i.State, i.NextRetryAt = control.Stopping, nil
-	}
-	c.do(watchAdopted{a.group})
-	switch {
-	case atOnce:
-		a.deadline = time.Time{}
-		c.recordAdopted(slog.LevelWarn, "companion.killed", "killing companion of a dead manager", a)
-		c.do(signalAdopted{a.group, true, syscall.SIGKILL})
-	case !signaled:
-		c.recordAdopted(slog.LevelInfo, "companion.stopping", "stopping companion of a dead manager", a, slog.Duration("window", a.window))
-		c.do(signalAdopted{a.group, a.whole || !a.leader, a.signal})
-	}
-}
-
-func (c *core) adoptedExited(now time.Time, e adoptedExited) {
-	a := c.manager.adopted[e.group]
-	if a == nil || !a.leader {
-		return
-	}
-	a.leader = false
-	var up time.Duration
-	if i := c.manager.instances[a.key]; i != nil {
-		if i.StartedAt != nil {
-			up = now.Sub(*i.StartedAt)
-		}
-		i.PID, i.StartedAt = 0, nil
-		i.Exits++
-		i.LastExit = newExit(now, e.status, true, causeManagerDied)
-	}
-	c.recordAdopted(slog.LevelInfo, "companion.exited", "companion exited", a, exitAttrs(e.status, true, causeManagerDied, up)...)
-	if !a.whole && !a.deadline.IsZero() {
-		c.do(signalAdopted{a.group, true, a.signal}) // its members' first signal
-	}
-}
-
-// adoptedGroupEnded is the end of the last process of a dead manager's companion.
-func (c *core) adoptedGroupEnded(now time.Time, group int) {
-	m := &c.manager
-	a := m.adopted[group]
-	if a == nil {
-		return
-	}
-	delete(m.adopted, group)
-	if i := m.instances[a.key]; i != nil {
-		settleMirror(i)
-		c.recordAdopted(slog.LevelInfo, "companion.stopped", "companion stopped", a, slog.String("cause", causeManagerDied))
-	}
-	c.retryManager(now)
-}
-
-// settleMirror notes that nothing of the instance lives, so that status tells
-// the truth while there is no manager.
-func settleMirror(i *link.Instance) {
-	switch i.State {
-	case control.Exited, control.Fatal:
-	default:
-		i.State = control.Stopped
-	}
-	i.PID, i.StartedAt, i.NextRetryAt, i.Group = 0, nil, nil, 0
-}
-
 func (c *core) managerDeadlines(now time.Time) {
 	m := &c.manager
 	for _, a := range m.orphans() {
@@ -412,10 +313,5 @@ func (c *core) recordManager(level slog.Level, event, message string, attrs ...s
 	if c.manager.pid != 0 {
 		all = append(all, slog.Int("pid", c.manager.pid))
 	}
-	c.do(record{level, event, message, append(all, attrs...)})
-}
-
-func (c *core) recordAdopted(level slog.Level, event, message string, a *adopted, attrs ...slog.Attr) {
-	all := []slog.Attr{slog.String("companion", a.key.name), slog.Int("instance", a.key.number), slog.Int("pid", a.group)}
 	c.do(record{level, event, message, append(all, attrs...)})
 }

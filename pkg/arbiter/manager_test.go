@@ -3,6 +3,7 @@ package arbiter
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -90,6 +91,7 @@ func TestLeftMembersWithoutALeaderAreAskedAsAGroup(t *testing.T) {
 	i := running(r.core.config.Companions[0], 11)
 	i.PID, i.StopGroup, i.State = 0, false, control.Backoff
 	r.report(i).managerDies(byKill).orders("SIGTERM adopted group 11")
+	r.logs("companion.stopping", slog.LevelInfo, "companion", "job", "cause", "manager died", "signal", "SIGTERM", "window", "1m0s")
 }
 
 func TestStraysAreAdoptedToo(t *testing.T) {
@@ -273,4 +275,105 @@ func TestStatusTellsWhatIsEssential(t *testing.T) {
 			t.Errorf("%s: essential=%v", s.ID(), s.Essential)
 		}
 	}
+}
+
+func TestAReloadWithoutAManagerShowsWhatIsConfigured(t *testing.T) {
+	r := serving(t, configOf(0, companions("gone", "job", "lives"))).managerDies(byKill)
+	r.do(adoptedGroupEnded{500}).do(adoptedGroupEnded{501}) // gone, job
+	r.reload(configOf(0, companions("job", "new")))
+	want := func(names ...string) {
+		t.Helper()
+		var got []string
+		for _, c := range r.core.status(r.now).Companions {
+			got = append(got, c.Name+" "+c.State)
+		}
+		if !slices.Equal(got, names) {
+			t.Errorf("%q, want %q", got, names)
+		}
+	}
+	want("job STOPPED", "lives STOPPING", "new STOPPED")
+	r.do(adoptedGroupEnded{502})
+	want("job STOPPED", "new STOPPED")
+	if token := r.act("start", "new"); len(r.answers(token)) > 0 {
+		t.Errorf("a start of one that is configured: %q, want it to wait", r.answers(token))
+	}
+}
+
+func TestAManagerWaitsForThatOfAKilledGofork(t *testing.T) {
+	c := newCore(configOf(0, companions("job")), nil, epoch, nil)
+	now := epoch
+	said := 0
+	do := func(e event) (started bool) {
+		for _, a := range c.step(now, e) {
+			switch a := a.(type) {
+			case startManager:
+				started = true
+			case record:
+				if a.event == "manager.backoff" && a.level == slog.LevelWarn {
+					said++
+				}
+			}
+		}
+		return started
+	}
+	do(began{})
+	for attempt := 1; attempt <= 3; attempt++ {
+		do(managerHeld{attempt, 99})
+		do(managerHeld{attempt - 1, 99}) // an old one
+		if s := c.status(now); s.Manager.State != control.ManagerBackoff || s.Manager.Restarts != 0 || s.Manager.NextRetryAt == nil {
+			t.Errorf("attempt %d: %+v", attempt, s.Manager)
+		}
+		if now = now.Add(lookForHeld - 1); do(timePassed{}) {
+			t.Error("it looked again too early")
+		}
+		if now = now.Add(1); !do(timePassed{}) {
+			t.Error("it did not look again")
+		}
+	}
+	if said != 1 {
+		t.Errorf("said %d times, want once", said)
+	}
+	do(managerStarted{4, 7})
+	if s := c.status(now); s.Manager.State != control.ManagerStarting || s.Manager.Restarts != 0 || s.Manager.PID != 7 {
+		t.Errorf("%+v", s.Manager)
+	}
+}
+
+func TestAStopDoesNotWaitForTheManagerOfAKilledGofork(t *testing.T) {
+	c := newCore(configOf(0, companions("job")), nil, epoch, nil)
+	c.step(epoch, began{})
+	c.step(epoch, managerHeld{1, 99})
+	c.step(epoch, stopAsked{by: "SIGTERM"})
+	if !c.finished {
+		t.Error("not finished")
+	}
+}
+
+func TestAManagerThatWaitsIsGivenUpWithItsCompanions(t *testing.T) {
+	c := newCore(configOf(1, companions("job")), nil, epoch, nil)
+	c.step(epoch, began{})
+	c.step(epoch, managerHeld{1, 99})
+	now := epoch.Add(lookForHeld)
+	c.step(now, timePassed{}) // the next try is ordered
+	c.step(now, reloadAsked{only: true})
+	c.step(now, configLoaded{number: 1, config: configOf(1)})
+	c.step(now, managerHeld{2, 99})
+	if s := c.status(now); s.Manager != nil || c.reload.phase != reloadIdle || !s.LastReload.OK {
+		t.Errorf("%+v, phase %d of the reload", s.Manager, c.reload.phase)
+	}
+	for _, a := range c.step(now.Add(time.Hour), timePassed{}) {
+		if _, ok := a.(startManager); ok {
+			t.Error("a manager starts without companions")
+		}
+	}
+}
+
+func TestAReloadDoesNotWaitForAManagerThatAStopHasGivenUp(t *testing.T) {
+	r := serving(t, configOf(1))
+	token := r.askReload()
+	c, now := r.core, r.now
+	c.step(now, configLoaded{number: 2, config: configOf(1, companions("job"), func(c *config.Config) { c.Server.ShutdownDelay = time.Minute })})
+	c.step(now, workerSaid{id: idOf("1.2"), ready: true}) // the manager's start is ordered
+	c.step(now, stopAsked{by: "SIGTERM"})
+	r.do(managerHeld{1, 99}).answered(token, "")
 }

@@ -9,20 +9,24 @@ const (
 	paceInterval = 25 * time.Millisecond
 )
 
-// pace is a token bucket of worker starts, refilled with one each paceInterval.
+// pace is a token bucket of worker starts, refilled with one each paceInterval. A
+// token is taken at the start itself, never ahead: a start that is given up again
+// holds up nobody.
 type pace struct {
 	full time.Time // when the bucket is full again; in the past = it is
 }
 
-// next takes a token and returns when it can be used; zero = now.
-func (p *pace) next(now time.Time) time.Time {
+// take takes a token, if there is one.
+func (p *pace) take(now time.Time) bool {
 	if p.full.Before(now) {
 		p.full = now
 	}
-	p.full = p.full.Add(paceInterval)
-	at := p.full.Add(-paceBurst * paceInterval)
-	if !at.After(now) {
-		return time.Time{}
+	if p.next().After(now) {
+		return false
 	}
-	return at
+	p.full = p.full.Add(paceInterval)
+	return true
 }
+
+// next is when there is a token; in the past = there is one.
+func (p *pace) next() time.Time { return p.full.Add(-(paceBurst - 1) * paceInterval) }

@@ -19,6 +19,7 @@ import (
 )
 
 func (l *loop) perform(a action) {
+	l.quiet.Did()
 	switch a := a.(type) {
 	case startWorker:
 		l.startWorker(a)
@@ -148,7 +149,7 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 			return 0, err
 		}
 		// A handler worker knows its sockets; any other program wants its own pid
-		// in LISTEN_PID, which costs a detour over the shim.
+		// in LISTEN_PID.
 		command.ListenPID = true
 	}
 	s := l.streams[a.slot]
@@ -175,6 +176,10 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 // startManager makes the line and the process at its other end.
 func (l *loop) startManager(a startManager) {
 	l.manager = managerProcess{attempt: a.attempt}
+	if by := l.place.predecessor(l.Config.Name, l.PID); by != 0 {
+		l.step(managerHeld{a.attempt, by})
+		return
+	}
 	pid, err := l.spawnManager()
 	if err != nil {
 		l.step(managerExited{attempt: a.attempt, status: exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason([]string{"the manager"}, err)}})
@@ -226,9 +231,11 @@ func (l *loop) spawnManager() (pid int, err error) {
 }
 
 func (l *loop) retireListeners(keep []int) {
-	if err := l.sockets.retire(keep, l.unlink); err != nil {
+	left, err := l.sockets.retire(keep, l.unlink && l.alone())
+	if err != nil {
 		l.Logger.Warn("cannot close a listening socket", "error", err.Error())
 	}
+	l.shared = append(l.shared, left...)
 }
 
 // reopen opens every log file afresh, here and in whoever writes one.
@@ -242,21 +249,16 @@ func (l *loop) reopen() {
 	l.step(reopenAsked{})
 }
 
-// companionHook runs the hooks that are about companions.
-func (l *loop) companionHook(e *link.Event) {
-	name := ""
-	switch e.Event {
-	case "companion.exited":
-		name = "companion_exit"
-	case "companion.fatal":
-		name = "companion_fatal"
-	}
-	if name == "" || len(l.config().Hooks.Commands[name]) == 0 {
-		return
-	}
-	env := []string{fmt.Sprintf("GOFORK_COMPANION=%v", e.Attrs["companion"]), fmt.Sprintf("GOFORK_INSTANCE=%v", e.Attrs["instance"])}
+// companionHooks are the hooks that are about companions, by their event.
+var companionHooks = map[string]string{
+	"companion.exited": "companion_exit",
+	"companion.fatal":  "companion_fatal",
+}
+
+func (l *loop) companionHook(name string, attrs map[string]any) {
+	env := []string{fmt.Sprintf("GOFORK_COMPANION=%v", attrs["companion"]), fmt.Sprintf("GOFORK_INSTANCE=%v", attrs["instance"])}
 	for attr, variable := range map[string]string{"pid": "GOFORK_COMPANION_PID", "code": "GOFORK_COMPANION_EXIT_CODE", "signal": "GOFORK_COMPANION_EXIT_SIGNAL"} {
-		if v, ok := e.Attrs[attr]; ok {
+		if v, ok := attrs[attr]; ok {
 			env = append(env, fmt.Sprintf("%s=%v", variable, v))
 		}
 	}
@@ -288,7 +290,7 @@ func monotonic() time.Duration {
 func (l *loop) log(r record) {
 	attrs := append([]slog.Attr{slog.String("event", r.event)}, r.attrs...)
 	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
-	l.events.publish(eventOf(r, time.Now()))
+	l.events.publish(eventOf(r, time.Now()), nil)
 }
 
 func eventOf(r record, now time.Time) control.Event {
@@ -309,8 +311,11 @@ func (l *loop) reply(token uint64, value any) {
 	if to == nil {
 		return
 	}
-	if s, ok := value.(*control.Status); ok {
-		l.complete(s)
+	switch v := value.(type) {
+	case *control.Status:
+		l.complete(v)
+	case *control.Workers:
+		l.measure(v)
 	}
 	to <- value
 }
@@ -318,8 +323,12 @@ func (l *loop) reply(token uint64, value any) {
 // complete adds to a picture what the core does not know.
 func (l *loop) complete(s *control.Status) {
 	s.Version, s.PID = l.Version, l.PID
-	for i := range s.Workers.List {
-		if w := &s.Workers.List[i]; w.PID != 0 {
+	l.measure(&s.Workers)
+}
+
+func (l *loop) measure(all *control.Workers) {
+	for i := range all.List {
+		if w := &all.List[i]; w.PID != 0 {
 			w.RSSBytes, _ = l.System.RSS(w.PID) // gone: 0, and its exit is on the way
 		}
 	}
@@ -328,11 +337,16 @@ func (l *loop) complete(s *control.Status) {
 // finish ends the loop, and before it what children have left outside of their groups.
 func (l *loop) finish(code int) {
 	l.drainHooks()
+	l.endDescendants()
+	l.code = code
+	l.done = true
+}
+
+// endDescendants ends what left the group that it was started in.
+func (l *loop) endDescendants() {
 	if left := proc.EndDescendants(l.System, quickWindow); len(left) > 0 {
 		l.Logger.Error("processes survive SIGKILL", "pids", fmt.Sprint(left))
 	}
-	l.code = code
-	l.done = true
 }
 
 // companionOf reads which instance a process was started as.

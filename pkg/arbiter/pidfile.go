@@ -64,8 +64,12 @@ func (l *loop) dropPidfile() {
 	if path == "" || l.child != 0 {
 		return
 	}
-	path += l.suffix()
-	if owner, err := readPidfile(path); err == nil && owner == l.PID {
+	removePidfile(path+l.suffix(), l.PID)
+}
+
+// removePidfile removes the file if it names that process.
+func removePidfile(path string, pid int) {
+	if owner, err := readPidfile(path); err == nil && owner == pid {
 		_ = os.Remove(path)
 	}
 }

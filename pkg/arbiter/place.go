@@ -1,15 +1,20 @@
 package arbiter
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/handoff"
 )
 
 // place is where gofork's own sockets live: a directory, or, where nothing can
@@ -70,12 +75,56 @@ func writable(dir string) error {
 	return probe.Close()
 }
 
-// stem is the beginning of the paths of one gofork's sockets.
+// stem is the beginning of the paths of one gofork's notify sockets. Abstract names
+// are those of a network namespace, which containers of a pod share, and each of
+// them has its process 1: there a pid tells nobody from another.
 func (p place) stem(name string) string {
 	if p.dir == "" {
-		return "@gofork/" + name
+		return "@gofork/" + name + "." + rand.Text()[:8] // 40 bits
 	}
 	return filepath.Join(p.dir, name)
+}
+
+// sweep removes the notify sockets of goforks of this name that were killed.
+// There is a pid in their names, so no later one would take them over; a socket
+// that somebody has open stays.
+func (p place) sweep(name string) {
+	for _, s := range p.notifySockets(name) {
+		s.answers()
+	}
+}
+
+// notifySocket is the socket of an arbiter, or of its manager, in the place.
+type notifySocket struct {
+	path    string
+	arbiter int // its pid, which is in both names
+	manager bool
+}
+
+// notifySockets are those that goforks of this name have in the place, or have left there.
+func (p place) notifySockets(name string) (found []notifySocket) {
+	if p.dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return nil // the directory of somebody else, which cannot be listed
+	}
+	for _, e := range entries {
+		of, is := strings.CutSuffix(e.Name(), ".notify")
+		of, manager := strings.CutSuffix(of, ".manager")
+		number, ours := strings.CutPrefix(of, name+".")
+		if pid, err := strconv.Atoi(number); is && ours && err == nil {
+			found = append(found, notifySocket{filepath.Join(p.dir, e.Name()), pid, manager})
+		}
+	}
+	return found
+}
+
+// answers says whether somebody has the socket open, and removes it when nobody
+// has; who may not remove it may not know.
+func (s notifySocket) answers() bool {
+	return errors.Is(handoff.RemoveStale(s.path), syscall.EADDRINUSE)
 }
 
 // controlSocket opens the socket of the configuration. Where nothing can be

@@ -1,6 +1,7 @@
 package arbiter
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gofork/gofork/pkg/control"
@@ -12,7 +13,7 @@ func (c *core) status(now time.Time) *control.Status {
 	s := &control.Status{
 		Name: c.config.Name, State: c.shownState(), LastReload: c.reload.last,
 		StartedAt: c.startedAt, UptimeSeconds: now.Sub(c.startedAt).Seconds(),
-		Generation: c.generation.number, Listeners: c.generation.listeners,
+		Generation: c.generation.number, Listeners: c.listeners(),
 		StopBudgetSeconds: c.config.StopBudget().Seconds(),
 		Workers:           control.Workers{Configured: c.count, List: []control.Worker{}},
 		Companions:        []control.Companion{},
@@ -21,7 +22,7 @@ func (c *core) status(now time.Time) *control.Status {
 		if slot.number <= c.count && slot.isReady() {
 			s.Workers.Ready++
 		}
-		if !slot.startAt.IsZero() && slot.serving() == nil {
+		if slot.queued && slot.serving() == nil {
 			s.Workers.List = append(s.Workers.List, control.Worker{
 				Slot: slot.number, Attempt: slot.attempts + 1, Generation: slot.generation.number, State: control.WorkerBooting,
 				Restarts: slot.restarts, LastExit: slot.lastExit,
@@ -59,6 +60,21 @@ func (c *core) status(now time.Time) *control.Status {
 		}
 	}
 	return s
+}
+
+// listeners are the addresses on which workers serve: those of the generation,
+// and what slots of another one have besides, while a reload rolls or after one
+// that stopped half-way.
+func (c *core) listeners() []string {
+	all := slices.Clone(c.generation.listeners)
+	for _, s := range c.slots {
+		for _, address := range s.generation.listeners {
+			if s.number <= c.count && !slices.Contains(all, address) {
+				all = append(all, address)
+			}
+		}
+	}
+	return all
 }
 
 func (c *core) shownState() string {

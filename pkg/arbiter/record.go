@@ -37,8 +37,8 @@ func (c *core) recordExit(w *worker, s exitStatus, up time.Duration) {
 		message = "worker cannot be started"
 	case w.cause != "":
 		// Killed by one of the clocks, which has been logged.
-	case s.signal == syscall.SIGTERM, s.signal == syscall.SIGQUIT:
-		level = slog.LevelWarn
+	case s.signal == syscall.SIGTERM, s.signal == syscall.SIGQUIT, s.signal == 0 && s.code == 0 && w.stopping:
+		level = slog.LevelWarn // from outside; a handler worker drains and exits with 0
 	case s.signal == syscall.SIGKILL:
 		message = "worker exiting, perhaps out of memory?"
 		if s.oom {

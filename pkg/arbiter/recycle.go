@@ -68,7 +68,7 @@ func (c *core) recycleMore(now time.Time) {
 	}
 	budget := max(1, c.count/10)
 	for _, s := range c.slots {
-		if s.recycle != "" && (s.replacing() || s.startOn && !s.startAt.IsZero()) || c.draining(s) {
+		if s.recycle != "" && (s.replacing() || s.startOn && s.queued) || c.draining(s) {
 			budget--
 		}
 	}
@@ -77,7 +77,7 @@ func (c *core) recycleMore(now time.Time) {
 			return
 		}
 		w := s.serving()
-		if s.recycle == "" || !s.recycleAt.IsZero() || s.number > c.count || w == nil || w.phase != ready || s.replacing() || !s.startAt.IsZero() {
+		if s.recycle == "" || !s.recycleAt.IsZero() || s.number > c.count || w == nil || w.phase != ready || s.replacing() || s.queued {
 			continue
 		}
 		budget--

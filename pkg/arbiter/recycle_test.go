@@ -138,3 +138,11 @@ func TestNobodyIsRecycledDuringAStop(t *testing.T) {
 	r := serving(t, configOf(1, func(c *config.Config) { c.Server.ShutdownDelay = time.Minute })).stop(false)
 	r.wants("1.1").orders()
 }
+
+func TestNothingIsTriedAgainDuringAStop(t *testing.T) {
+	r := serving(t, configOf(1)).wants("1.1").pass(time.Minute) // its successor did not boot, and is killed
+	r.stop(false).exit("1.2", byKill).notLogged("worker.backoff")
+	if at := r.core.earliest(); at != r.now.Add(30*time.Second) {
+		t.Errorf("the next look is at %v, want the end of the stop window", at.Sub(r.now))
+	}
+}

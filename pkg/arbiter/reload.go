@@ -1,7 +1,6 @@
 package arbiter
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func (c *core) askReload(now time.Time, e reloadAsked) {
 			c.do(reply{e.token, control.Conflictf("cannot reload: gofork is stopping")})
 		}
 	case e.dry:
-		c.do(loadConfig{token: e.token, dry: true, current: c.config})
+		c.do(loadConfig{token: e.token, dry: true, only: e.only, current: c.config})
 	case c.reload.phase != reloadIdle:
 		c.reload.again = append(c.reload.again, e)
 	default:
@@ -93,7 +92,7 @@ func (c *core) beginReload(now time.Time, asked []reloadAsked) {
 // files. From here on the reload is a value: another configuration.
 func (c *core) configLoaded(now time.Time, e configLoaded) {
 	if e.token != 0 {
-		c.answerDry(e)
+		c.answerDry(now, e)
 		return
 	}
 	r := &c.reload
@@ -125,17 +124,46 @@ func (c *core) configLoaded(now time.Time, e configLoaded) {
 			c.drain(now, w, w.generation.worker().StopSignal, w.generation.config.Server.GracefulTimeout, causeReload)
 		}
 		if s.startOn {
-			s.startAt = time.Time{}
+			s.queued = false
 		}
 	}
 }
 
-func (c *core) answerDry(e configLoaded) {
+func (c *core) answerDry(now time.Time, e configLoaded) {
 	if e.err != "" {
 		c.do(reply{e.token, control.Errorf(409, control.CodeConflict, "%s", e.err)})
 		return
 	}
-	c.do(reply{e.token, &control.Reload{OK: true, Plan: e.plan}})
+	for i := range e.plan.Companions {
+		p := &e.plan.Companions[i]
+		if (p.Action == "restart" || p.Action == "signal") && c.manager.unwanted(p.Name) {
+			p.Action = "none" // its next start takes the new spec up
+		}
+	}
+	c.do(reply{e.token, &control.Reload{
+		At: now, OK: true, Companions: planned(e.plan), Plan: e.plan, NeedsRestart: c.needsRestart(e.config),
+	}})
+}
+
+// planned is what a plan comes to, in the words of a reload's result.
+func planned(p *control.Plan) control.CompanionsChange {
+	var change control.CompanionsChange
+	for _, companion := range p.Companions {
+		list := &change.Unchanged
+		switch companion.Action {
+		case "start":
+			list = &change.Added
+		case "stop":
+			list = &change.Removed
+		case "restart":
+			list = &change.Restarted
+		}
+		*list = append(*list, companion.Name)
+	}
+	for _, list := range [][]string{change.Added, change.Removed, change.Restarted, change.Unchanged} {
+		slices.Sort(list)
+	}
+	return change
 }
 
 func (c *core) loadingNumber() int {
@@ -160,121 +188,14 @@ func (c *core) targetCount(next *config.Config) int {
 	}
 }
 
-// advance moves on what waits for workers to become ready.
-func (c *core) advance(now time.Time) {
-	if c.stop.sent {
-		return
-	}
-	if c.reload.rolling() {
-		c.roll(now)
-	}
-	c.takeOver(now)
-	c.recycleMore(now)
-}
-
-// roll starts workers of the new generation, as many as the surge allows, and
-// lets old ones go as new ones are ready: one by one, or, when the surge is enough
-// for all of them at once, only when all are.
-func (c *core) roll(now time.Time) {
-	r := &c.reload
-	live, base := 0, max(c.count, r.target)
-	complete := true
-	if r.target > 0 {
-		r.atomic = r.generation.worker().MaxSurge.Of(r.target) >= r.target
-	}
-	for _, s := range c.slots {
-		live += len(s.workers)
-		if s.startOn && !s.startAt.IsZero() {
-			live++
-		}
-		if s.number <= c.count && !s.held() {
-			live++ // its own next attempt, which waits for its turn or its delay
-		}
-		if w := s.successor(); s.number <= r.target && s.generation != r.generation && (w == nil || w.phase != ready) {
-			complete = false
-		}
-	}
-	for _, s := range c.slots[:r.target] {
-		if s.generation == r.generation {
-			continue
-		}
-		w := s.successor()
-		if !s.replacing() && s.startAt.IsZero() && live < base+r.generation.worker().MaxSurge.Of(r.target) {
-			live++
-			c.startWorker(now, s, true)
-			continue
-		}
-		// New slots are filled in order: should the reload fail, none below is empty.
-		if w != nil && w.phase == ready && (complete || !r.atomic) && s.number <= c.count+1 {
-			c.promote(now, s, w)
-		}
-	}
-	for _, s := range c.slots[:r.target] {
-		if s.generation != r.generation {
-			return
-		}
-	}
-	c.rolled(now)
-}
-
-// promote makes a ready successor the slot's worker and drains the one before it.
-func (c *core) promote(now time.Time, s *slot, w *worker) {
-	c.supersede(now, s, w, causeReload)
-	s.generation = c.reload.generation
-	s.retryAt = time.Time{}
-	s.failures.Reset()
-	if s.number > c.count {
-		c.count = s.number
-	}
-}
-
-// supersede gives the slot to its successor.
-func (c *core) supersede(now time.Time, s *slot, w *worker, cause string) {
-	old := s.serving()
-	w.successor = false
-	if old != nil || s.lastExit != nil {
-		s.restarts++
-	}
-	s.recycle, s.recycleAt, s.startAt = w.recycle, time.Time{}, time.Time{}
-	if old != nil {
-		c.drain(now, old, old.generation.worker().StopSignal, old.generation.config.Server.GracefulTimeout, cause)
-	}
-}
-
-// takeOver promotes successors of recycled workers.
-func (c *core) takeOver(now time.Time) {
-	if c.reload.rolling() {
-		return
-	}
-	for _, s := range c.slots {
-		if w := s.successor(); w != nil && w.phase == ready {
-			c.supersede(now, s, w, causeRecycled)
-		}
-	}
-}
-
-// rolled is the moment from which the new generation serves.
-func (c *core) rolled(now time.Time) {
-	r := &c.reload
-	c.generation = r.generation
-	c.count = r.target
-	if r.from != c.count {
-		c.sayScaled(r.from, causeReload)
-	}
-	c.drainSurplus(now, causeReload)
-	c.do(retireListeners{[]int{c.generation.number}})
-	c.watchSources()
-	c.applyCompanions(now, r.generation.config)
-}
-
 // applyCompanions hands the new specs to the manager, starts one, or ends it.
 func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	r, m := &c.reload, &c.manager
+	r.later = c.needsRestart(next)
 	before := c.config
 	c.config = next
 	diff := config.Diff(before, next)
 	r.phase = reloadApplying
-	r.later = slices.DeleteFunc(listed(diff.Settings), func(key string) bool { return !fixed(key) })
 	r.change = control.CompanionsChange{
 		Added: listed(diff.Added), Removed: listed(diff.Removed), Restarted: listed(diff.Changed),
 		Unchanged: listed(slices.Concat(diff.Unchanged, diff.Scaled)),
@@ -303,8 +224,9 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	case m.leader:
 		m.applies++
 		r.apply = m.applies
-		c.do(tellManager{m.attempt, link.Message{Apply: &link.Apply{ID: m.applies, Specs: next.Companions, Reload: !r.asked.only}}})
+		c.do(tellManager{m.attempt, link.Message{Apply: &link.Apply{ID: m.applies, Specs: next.Companions, Reload: true}}})
 	default:
+		m.expect(next)
 		c.endReload(now, "") // in backoff: its next start applies them
 	}
 	if r.phase == reloadApplying {
@@ -317,14 +239,36 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 // listed is a list that JSON writes as [] when it is empty.
 func listed(names []string) []string { return append([]string{}, names...) }
 
-// fixed says whether a key is read once, at the start of gofork.
-func fixed(key string) bool {
-	switch table, _, _ := strings.Cut(key, "."); table {
-	case "name", "control", "log":
-		return true
-	default:
-		return key == "server.pidfile" || key == "server.runtime_dir" || key == "server.chdir"
+// needsRestart are the keys that a reload to next does not take up: what is read
+// once, where it differs from what gofork was started with; and what is settled
+// when a socket is opened, where it changes now for sockets that stay.
+func (c *core) needsRestart(next *config.Config) []string {
+	now := config.Diff(c.config, next)
+	stays := func(scheme string) bool {
+		return slices.ContainsFunc(now.ListenersKept, func(bind string) bool { return strings.HasPrefix(bind, scheme) })
 	}
+	keys := []string{}
+	for _, key := range now.Settings {
+		switch key {
+		case "server.backlog", "server.reuse_port":
+			if stays("") {
+				keys = append(keys, key)
+			}
+		case "server.unix_socket_mode":
+			if stays("unix:") {
+				keys = append(keys, key)
+			}
+		}
+	}
+	for _, key := range config.Diff(c.booted, next).Settings {
+		switch table, _, _ := strings.Cut(key, "."); {
+		case key == "log.access": // of workers, and these are new
+		case table == "name", table == "control", table == "log", key == "server.pidfile", key == "server.runtime_dir", key == "server.chdir":
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // applied is the manager's answer.
@@ -356,43 +300,6 @@ func (c *core) reloadDue(now time.Time) {
 	}
 }
 
-// successorFailed is the end of a worker that was to take another's place.
-func (c *core) successorFailed(now time.Time, s *slot, w *worker, status exitStatus) {
-	if c.reload.rolling() && w.generation == c.reload.generation {
-		c.failReload(now, fmt.Sprintf("cannot reload: worker slot %d %s; generation %d goes on serving",
-			s.number, failure(w, status), c.generation.number))
-		return
-	}
-	if s.recycle == "" || w.generation != s.generation {
-		return // what it was for is over: a reload failed or began, the old one died
-	}
-	delay := max(s.failures.Failed(s.policy(), w.service(now), c.random), retryInitial)
-	s.recycleAt = now.Add(delay)
-	c.do(record{slog.LevelWarn, "worker.backoff", "cannot replace worker, trying again later", []slog.Attr{
-		slog.Int("slot", s.number), slog.Duration("delay", delay), slog.Int("failures", s.failures.Failures),
-	}})
-}
-
-// failure says why a worker did not come up.
-func failure(w *worker, s exitStatus) string {
-	when := "exited before ready"
-	if !w.readyAt.IsZero() {
-		when = "exited before the others were ready"
-	}
-	switch {
-	case w.cause == causeBootTimeout:
-		return fmt.Sprintf("was not ready within boot_timeout (%s)", w.generation.worker().BootTimeout)
-	case s.startError != "":
-		return "did not start: " + s.startError
-	case s.signal != 0:
-		return when + ": signal " + signalName(s.signal)
-	case s.code == codeLoadFailed:
-		return when + ": app failed to load (code 4)"
-	default:
-		return fmt.Sprintf("%s: code %d", when, s.code)
-	}
-}
-
 // failReload takes back what has not been finished: the old generation, and the
 // slots that had been replaced already, go on serving.
 func (c *core) failReload(now time.Time, reason string) {
@@ -400,7 +307,7 @@ func (c *core) failReload(now time.Time, reason string) {
 	keep := []int{c.generation.number}
 	for _, s := range c.slots {
 		if s.startOn {
-			s.startAt = time.Time{}
+			s.queued = false
 		}
 		if w := s.successor(); w != nil {
 			c.drain(now, w, w.generation.worker().StopSignal, w.generation.config.Server.GracefulTimeout, causeRollback)
@@ -421,7 +328,7 @@ func (c *core) endReload(now time.Time, failed string) {
 	took := now.Sub(r.started)
 	r.last = &control.Reload{At: now, OK: failed == "", Error: failed, Seconds: took.Seconds()}
 	if failed == "" {
-		r.last.Companions = r.change
+		r.last.Companions, r.last.NeedsRestart = r.change, r.later
 		c.do(record{slog.LevelInfo, "reload.done", "reloaded", []slog.Attr{
 			slog.Int("generation", c.generation.number), slog.Duration("took", took),
 			slog.Any("added", r.change.Added), slog.Any("removed", r.change.Removed),

@@ -113,12 +113,18 @@ func TestAHungSuccessorStartsNobodyElse(t *testing.T) {
 
 func TestAFailureAfterTheFirstReplacementsKeepsBothGenerations(t *testing.T) {
 	r := serving(t, configOf(3))
-	token := r.reload(configOf(3, surge(1)))
+	token := r.askReload()
+	r.do(configLoaded{number: r.loading().number, config: configOf(3, surge(1)), listeners: []string{"tcp://127.0.0.1:9000"}})
 	r.ready("1.2").exit("1.1", exitedOK)
-	r.exit("2.2", crash).answered(token, "worker slot 2 exited before ready").retires(1, 2)
+	r.exit("2.2", crash).retires(1, 2)
+	r.answered(token, "worker slot 2 exited before ready: code 1; generation 1 goes on serving, beside 1 worker of generation 2")
 	r.shows("1.2 generation 2 ready", "2.1 generation 1 ready", "3.1 generation 1 ready")
-	if s := r.core.status(r.now); s.Generation != 1 || s.Workers.Ready != 3 {
+	s := r.core.status(r.now)
+	if s.Generation != 1 || s.Workers.Ready != 3 {
 		t.Errorf("generation %d, %d ready", s.Generation, s.Workers.Ready)
+	}
+	if got := strings.Join(s.Listeners, " "); got != "tcp://127.0.0.1:8000 tcp://127.0.0.1:9000" {
+		t.Errorf("listening at %s", got) // the new address is open for the slot that has it
 	}
 	r.pass(time.Hour).exit("1.2", crash).orders("start 1.3 generation 2") // each under its own
 	r.exit("3.1", crash).orders("start 3.2 generation 1")
@@ -126,6 +132,9 @@ func TestAFailureAfterTheFirstReplacementsKeepsBothGenerations(t *testing.T) {
 	token = r.reload(configOf(3))
 	r.orders("start 1.4 generation 3", "start 2.3 generation 3", "start 3.3 generation 3")
 	r.allReady().answered(token, "").retires(3)
+	if got := strings.Join(r.core.status(r.now).Listeners, " "); got != "tcp://127.0.0.1:8000" {
+		t.Errorf("listening at %s", got)
+	}
 }
 
 func TestReloadNeverGoesAboveCountAndSurgeWhileSlotsWaitInBackoff(t *testing.T) {
@@ -248,6 +257,16 @@ func TestACrashedOldWorkerServesAgainWhenTheReloadFails(t *testing.T) {
 	}
 }
 
+func TestAReloadGoesOnFromASlotThatHadNoWorker(t *testing.T) {
+	r := serving(t, configOf(3, surge(1)))
+	r.exit("1.1", crash).exit("1.2", crash) // slot 1 waits before its next try
+	token := r.reload(configOf(3, surge(1)))
+	r.orders("start 1.3 generation 2")
+	r.ready("1.3").orders("start 2.2 generation 2") // nobody drains, whose end could bring it on
+	r.ready("2.2").drained().orders("start 3.2 generation 2")
+	r.ready("3.2").drained().answered(token, "")
+}
+
 func TestStatusAndScaleDuringAReload(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -280,6 +299,34 @@ func TestStatusAndScaleDuringAReload(t *testing.T) {
 				if w.Generation != 2 {
 					t.Errorf("slot %d is of generation %d", w.Slot, w.Generation)
 				}
+			}
+		})
+	}
+}
+
+// A reload to another count is under way, and somebody scales: to the count that
+// there still is, or by so many more than there will be.
+func TestAScaleDuringAReloadThatChangesTheCountHasTheLastWord(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		to, delta int
+		want      int
+	}{
+		{"to the present count", 2, 0, 2},
+		{"to the coming count", 4, 0, 4},
+		{"one more", 0, 1, 5},
+		{"one less", 0, -1, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := serving(t, configOf(2))
+			token := r.reload(configOf(4, surge(1)))
+			r.answered(r.scale(tt.to, tt.delta), "")
+			for range 20 {
+				r.allReady().drained()
+			}
+			r.answered(token, "")
+			if s := r.core.status(r.now); s.Workers.Configured != tt.want || s.Workers.Ready != tt.want || s.Generation != 2 {
+				t.Errorf("generation %d, %d of %d workers ready, want %d", s.Generation, s.Workers.Ready, s.Workers.Configured, tt.want)
 			}
 		})
 	}
@@ -407,8 +454,8 @@ func TestReread(t *testing.T) {
 		t.Errorf("the web tier has changed: %d", r.core.config.Worker.Count)
 	}
 	for _, a := range r.last {
-		if m, ok := a.(tellManager); ok && m.message.Apply.Reload {
-			t.Error("on_reload is for reloads")
+		if m, ok := a.(tellManager); ok && !m.message.Apply.Reload {
+			t.Error("on_reload counts in a reread, too")
 		}
 	}
 	change := control.CompanionsChange{Added: []string{"mail"}, Unchanged: []string{"job"}}
@@ -422,6 +469,78 @@ func TestReread(t *testing.T) {
 	}
 }
 
+// What a reload does not take up is told, or it would look as if it had.
+func TestAReloadTellsWhatOnlyARestartTakesUp(t *testing.T) {
+	const tcp, unix = "127.0.0.1:8000", "unix:/run/app.sock"
+	bind := func(addresses ...string) func(*config.Config) {
+		return func(c *config.Config) { c.Server.Bind = addresses }
+	}
+	sockets := func(c *config.Config) {
+		c.Server.Backlog, c.Server.ReusePort, c.Server.UnixSocketMode = 7, true, 0o600
+	}
+	for _, tt := range []struct {
+		name         string
+		before, next *config.Config
+		want         string
+	}{
+		{"nothing", configOf(1, bind(tcp)), configOf(2, bind(tcp)), ""},
+		{"what is read at the start", configOf(1), configOf(1, func(c *config.Config) {
+			c.Name, c.Server.Pidfile, c.Server.RuntimeDir, c.Server.Chdir = "x", "x", "x", "x"
+			c.Log.Level, c.Log.Access, c.Control.Mode, c.Server.GracefulTimeout = "debug", "record", 0o666, time.Second
+		}), "control.mode log.level name server.chdir server.pidfile server.runtime_dir"},
+		{"of sockets that stay", configOf(1, bind(tcp, unix)), configOf(1, bind(tcp, unix), sockets), "server.backlog server.reuse_port server.unix_socket_mode"},
+		{"of a TCP socket", configOf(1, bind(tcp)), configOf(1, bind(tcp), sockets), "server.backlog server.reuse_port"},
+		{"of sockets that are opened", configOf(1, bind(tcp)), configOf(1, bind(unix), sockets), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := serving(t, tt.before)
+			r.tokens++
+			dry := r.tokens
+			r.do(reloadAsked{token: dry, dry: true}).do(configLoaded{token: dry, config: tt.next, plan: &control.Plan{}})
+			results := []*control.Reload{reloadResult(t, r, dry)}
+			token := r.reload(tt.next)
+			r.allReady()
+			results = append(results, reloadResult(t, r, token), r.core.status(r.now).LastReload)
+			for i, result := range results {
+				if got := strings.Join(result.NeedsRestart, " "); got != tt.want || !result.OK {
+					t.Errorf("result %d: %q, want %q", i, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// It stays true until the restart, or until the file says again what is in effect.
+func TestWhatNeedsARestartIsNotForgotten(t *testing.T) {
+	moved := func(c *config.Config) { c.Server.Pidfile = "x" }
+	r := serving(t, configOf(1))
+	for i, tt := range []struct {
+		next *config.Config
+		want string
+	}{
+		{configOf(1, moved), "server.pidfile"},
+		{configOf(1, moved), "server.pidfile"},
+		{configOf(1), ""},
+	} {
+		token := r.reload(tt.next)
+		r.allReady().answered(token, "").drained()
+		if got := strings.Join(r.core.status(r.now).LastReload.NeedsRestart, " "); got != tt.want {
+			t.Errorf("reload %d: %q, want %q", i+1, got, tt.want)
+		}
+	}
+}
+
+func reloadResult(t *testing.T, r *rig, token uint64) *control.Reload {
+	t.Helper()
+	for _, a := range r.all {
+		if a, ok := a.(reply); ok && a.token == token {
+			return a.value.(*control.Reload)
+		}
+	}
+	t.Fatal("there is no answer")
+	return nil
+}
+
 func TestADryRunAnswersAndChangesNothing(t *testing.T) {
 	r := serving(t, configOf(2))
 	r.reload(configOf(2)) // even beside a reload
@@ -432,7 +551,16 @@ func TestADryRunAnswersAndChangesNothing(t *testing.T) {
 	if !a.dry || a.token != token {
 		t.Errorf("%+v", a)
 	}
-	r.do(configLoaded{token: token, config: configOf(9), plan: &control.Plan{Workers: "new generation"}}).answered(token, "")
+	plan := &control.Plan{Workers: "new generation", Companions: []control.PlanCompanion{
+		{Name: "c", Action: "start"}, {Name: "e", Action: "stop"}, {Name: "a", Action: "restart"}, {Name: "d", Action: "scale"}, {Name: "b", Action: "none"},
+	}}
+	r.do(configLoaded{token: token, config: configOf(9), plan: plan}).answered(token, "")
+	want := &control.Reload{At: r.now, OK: true, Plan: plan, NeedsRestart: []string{}, Companions: control.CompanionsChange{
+		Added: []string{"c"}, Removed: []string{"e"}, Restarted: []string{"a"}, Unchanged: []string{"b", "d"},
+	}}
+	if !slices.ContainsFunc(r.last, func(a action) bool { return reflect.DeepEqual(a, reply{token, want}) }) {
+		t.Errorf("%+v does not answer %+v", r.last, want)
+	}
 	r.tokens++
 	r.do(reloadAsked{token: r.tokens, dry: true})
 	r.do(configLoaded{token: r.tokens, err: "bad"}).answered(r.tokens, "bad")

@@ -406,6 +406,12 @@ func messageText(m link.Message) string {
 		return m.Act.Op + " " + m.Act.Name
 	case m.Reopen != nil:
 		return "reopen"
+	case m.Logs != nil && m.Logs.Taken > 0:
+		return fmt.Sprintf("taken %d", m.Logs.Taken)
+	case m.Logs != nil && m.Logs.Cancel:
+		return "cancel logs"
+	case m.Logs != nil:
+		return "logs " + m.Logs.Name
 	}
 	return "?"
 }

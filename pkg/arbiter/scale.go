@@ -1,52 +1,71 @@
 package arbiter
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
+	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
 )
 
 const causeScale = "scale"
 
-// scale changes the number of workers, to at least one. It holds over reloads
-// until the file's own count changes.
+// scale changes the number of workers, to what worker.count could say, too. It holds
+// over reloads until the file's own count changes.
 func (c *core) scale(now time.Time, e scaleAsked) {
 	to := e.to
 	if to == 0 {
-		to = c.count + e.delta
+		to = c.coming() + min(max(e.delta, math.MinInt32), math.MaxInt32) // the sum has to fit
 	}
 	switch {
 	case c.stop.asked:
-		c.answerScale(now, e.token, control.Conflictf("cannot scale: gofork is stopping"))
+		c.refuseScale(e, "cannot scale: gofork is stopping")
 	case c.config.Worker == nil:
-		c.answerScale(now, e.token, control.Conflictf("cannot scale: there is no [worker] table, so there are no workers"))
-	case to < 1 && e.token != 0 && e.to == 0:
-		c.answerScale(now, e.token, control.Conflictf("cannot scale to %d workers: there must be at least 1", to))
+		c.refuseScale(e, "cannot scale: there is no [worker] table, so there are no workers")
+	case to < 1:
+		c.refuseScale(e, fmt.Sprintf("cannot scale to %d workers: there must be at least 1", to))
+	case to > config.MaxWorkers:
+		c.refuseScale(e, fmt.Sprintf("cannot scale to %d workers: there can be at most %d", to, config.MaxWorkers))
 	default:
-		c.setCount(now, max(to, 1), e.by)
-		c.answerScale(now, e.token, nil)
+		c.setCount(now, to, e.by)
+		if e.token != 0 {
+			workers := c.status(now).Workers
+			c.do(reply{e.token, &workers})
+		}
 	}
 }
 
-func (c *core) answerScale(now time.Time, token uint64, refused *control.Error) {
-	if token == 0 {
+// refuseScale answers who waits, or says in the log that a signal was without effect.
+func (c *core) refuseScale(e scaleAsked, reason string) {
+	if e.token != 0 {
+		c.do(reply{e.token, control.Conflictf("%s", reason)})
 		return
 	}
-	if refused != nil {
-		c.do(reply{token, refused})
-		return
+	c.do(record{slog.LevelWarn, "workers.scaled", "workers not scaled", []slog.Attr{
+		slog.Int("old", c.count), slog.Int("new", c.count), slog.String("by", e.by), slog.String("reason", reason),
+	}})
+}
+
+// coming is the number of workers that there will be: that of the reload under way,
+// if it changes it.
+func (c *core) coming() int {
+	if c.reload.rolling() {
+		return c.reload.target
 	}
-	workers := c.status(now).Workers
-	c.do(reply{token, &workers})
+	return c.count
 }
 
 func (c *core) setCount(now time.Time, count int, by string) {
-	if count == c.count {
+	old, told := c.count, c.count
+	if count == old {
+		told = c.coming() // which a reload would have brought
+	}
+	if count == told {
 		return
 	}
-	old := c.count
 	c.count = count
 	c.upgrade.parked = 0
 	if c.reload.rolling() {
@@ -55,7 +74,7 @@ func (c *core) setCount(now time.Time, count int, by string) {
 	for n := old; n < min(count, len(c.slots)); n++ {
 		c.slots[n].generation = c.generation // it was away while others were replaced
 	}
-	c.sayScaled(old, by)
+	c.sayScaled(told, by)
 	c.fill(now)
 	c.drainSurplus(now, causeScale)
 }
@@ -73,7 +92,7 @@ func (c *core) drainSurplus(now time.Time, cause string) {
 		if s.number <= c.count {
 			continue
 		}
-		s.retryAt, s.startAt, s.recycleAt, s.recycle = time.Time{}, time.Time{}, time.Time{}, ""
+		s.retryAt, s.queued, s.recycleAt, s.recycle = time.Time{}, false, time.Time{}, ""
 		for _, w := range s.workers {
 			c.drain(now, w, w.generation.worker().StopSignal, w.generation.config.Server.GracefulTimeout, cause)
 		}

@@ -1,11 +1,14 @@
 package arbiter
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
 )
 
@@ -24,6 +27,8 @@ func TestScaling(t *testing.T) {
 		{"one less", 2, scaleAsked{delta: -1}, 1, "", "SIGTERM 2.1"},
 		{"to the same", 2, scaleAsked{to: 2}, 2, "", ""},
 		{"a request for less than one", 1, scaleAsked{delta: -1}, 1, "there must be at least 1", ""},
+		{"a request for too many", 2, scaleAsked{to: 1025}, 2, "there can be at most 1024", ""},
+		{"a request for far more", 2, scaleAsked{delta: math.MaxInt}, 2, "there can be at most 1024", ""},
 		{"a request for far less", 2, scaleAsked{delta: -9}, 2, "there must be at least 1", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,10 +45,17 @@ func TestScaling(t *testing.T) {
 	}
 }
 
-func TestASignalStopsAtOneWorker(t *testing.T) {
+func TestASignalStopsAtTheBounds(t *testing.T) {
 	r := serving(t, configOf(1))
 	r.do(scaleAsked{delta: -1, by: "SIGTTOU"}).orders()
+	r.logs("workers.scaled", slog.LevelWarn, "old", "1", "new", "1", "by", "SIGTTOU", "reason", "cannot scale to 0 workers: there must be at least 1")
 	if r.core.count != 1 {
+		t.Errorf("count %d", r.core.count)
+	}
+	r.scale(config.MaxWorkers, 0)
+	r.do(scaleAsked{delta: 1, by: "SIGTTIN"}).orders()
+	r.logs("workers.scaled", slog.LevelWarn, "old", "1024", "new", "1024", "by", "SIGTTIN", "reason", "cannot scale to 1025 workers: there can be at most 1024")
+	if r.core.count != config.MaxWorkers {
 		t.Errorf("count %d", r.core.count)
 	}
 }
@@ -99,4 +111,22 @@ func TestASlotThatComesBackMayDrainStill(t *testing.T) {
 	r.scale(2, 0)
 	r.orders("start 2.2 generation 1").exit("2.1", exitedOK).orders()
 	r.shows("1.1 generation 1 ready", "2.2 generation 1 booting")
+}
+
+func TestStartsThatAreGivenUpHoldUpNobody(t *testing.T) {
+	r := serving(t, configOf(1))
+	r.scale(500, 0)
+	r.scale(1, 0)
+	r.drained().pass(time.Second)
+	r.exit("1.1", crash).orders("start 1.2 generation 1")
+	r.ready("1.2").reload(configOf(1))
+	r.orders("start 1.3 generation 2")
+}
+
+func TestADeadWorkerIsReplacedBeforeSuccessorsStart(t *testing.T) {
+	r := serving(t, configOf(3*paceBurst))
+	r.reload(configOf(3 * paceBurst))
+	last := 3 * paceBurst
+	r.exit(fmt.Sprintf("%d.1", last), crash).orders()
+	r.passTo(paceInterval).orders(fmt.Sprintf("start %d.2 generation 1", last))
 }

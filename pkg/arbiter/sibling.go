@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -180,7 +181,7 @@ func withoutHandover(environ []string) []string {
 }
 
 // watchPipe calls f on the loop once the pipe has something to say: a byte, or
-// its end. It owns the descriptor.
+// its end. It owns the descriptor, and closes it then.
 func (l *loop) watchPipe(fd int, f func(said bool)) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		l.Logger.Error("cannot watch a pipe", "error", err.Error())
@@ -195,7 +196,11 @@ func (l *loop) watchPipe(fd int, f func(said bool)) {
 			return // closed by closePipes
 		}
 		select {
-		case l.facts <- func() { f(said) }:
+		case l.facts <- func() {
+			l.pipes = slices.DeleteFunc(l.pipes, func(p *os.File) bool { return p == pipe })
+			_ = pipe.Close() // it was only read
+			f(said)
+		}:
 		case <-l.ended:
 		}
 	})
@@ -227,6 +232,7 @@ func (l *loop) closePipes() {
 		_ = p.Close()
 	}
 	l.watching.Wait()
+	l.quiet.Wait()
 }
 
 // watchParent waits for the end of the older arbiter and its manager. One that
@@ -266,8 +272,60 @@ func (l *loop) tellParent() {
 	unix.Close(fd)
 }
 
-// promote takes the names of the arbiter that is gone.
+// clearAfterChild removes the names of a younger arbiter that has ended, which it
+// leaves behind when it was killed: a script would go by the pid in its pidfile.
+func (l *loop) clearAfterChild(pid int) {
+	cfg := l.config()
+	if cfg.Server.Pidfile != "" {
+		removePidfile(cfg.Server.Pidfile+siblingSuffix, pid)
+	}
+	if l.control != nil && !strings.HasPrefix(l.control.Path(), "@") {
+		_ = handoff.RemoveStale(l.control.Path() + siblingSuffix)
+	}
+	l.place.sweep(cfg.Name)
+	l.removeShared()
+}
+
+// alone says whether no other arbiter may serve on the same sockets.
+func (l *loop) alone() bool { return l.child == 0 && l.Lineage.Parent == 0 }
+
+// removeShared removes the unix sockets that were left to a sibling which has
+// gone. Where somebody still listens, perhaps one of its workers, it is tried
+// again at the end.
+func (l *loop) removeShared() {
+	l.shared = slices.DeleteFunc(l.shared, func(path string) bool { return handoff.RemoveStale(path) == nil })
+}
+
+// outlive is the end of an arbiter whose sibling may have ended since the loop did,
+// as both do when a whole control group gets SIGTERM. The names of the two are this
+// one's to remove then.
+func (l *loop) outlive() {
+	if l.child != 0 {
+		for _, x := range l.System.Sweep().Exits {
+			if x.PID == l.child {
+				l.child = 0
+				l.clearAfterChild(x.PID)
+			}
+		}
+	}
+	if parent := l.Lineage.Parent; parent != 0 && !proc.Alive(parent) {
+		l.takeNames()
+	}
+	if l.alone() {
+		l.removeShared()
+	}
+}
+
+// promote makes this the only arbiter.
 func (l *loop) promote() {
+	l.takeNames()
+	l.place.sweep(l.Config.Name)
+	l.removeShared()
+	l.tellSystemd("MAINPID=" + strconv.Itoa(l.PID) + "\nREADY=1\nSTATUS=running")
+}
+
+// takeNames takes the names of the older arbiter, which is gone.
+func (l *loop) takeNames() {
 	l.Lineage.Parent = 0
 	var errs []error
 	if path := l.Config.Server.Pidfile; path != "" {
@@ -279,5 +337,4 @@ func (l *loop) promote() {
 	if err := errors.Join(errs...); err != nil {
 		l.Logger.Error("cannot take over the older arbiter's names", "error", err.Error())
 	}
-	l.tellSystemd("MAINPID=" + strconv.Itoa(l.PID) + "\nREADY=1\nSTATUS=running")
 }

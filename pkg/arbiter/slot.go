@@ -53,7 +53,8 @@ type worker struct {
 	beatAt    time.Time // last WATCHDOG=1; zero = none yet
 	status    string    // its own STATUS=
 	cause     string    // why it was asked to end, or which clock ran out; "" = neither
-	asked     bool      // somebody wanted it to end: its exit is expected
+	asked     bool      // the arbiter wanted it to end: its exit is expected
+	stopping  bool      // it said STOPPING=1: a signal from outside, as far as nobody asked
 
 	// successor: it boots beside the worker that serves the slot, and takes its
 	// place when it is ready (a reload, a recycling).
@@ -89,8 +90,8 @@ type slot struct {
 	workers  []*worker // that live, oldest first
 	retryAt  time.Time // backoff: when the next attempt is due; zero = no backoff
 
-	startAt time.Time // its next attempt waits for its turn among many; zero = it does not
-	startOn bool      // that attempt is a successor
+	queued  bool // its next attempt waits for its turn among many
+	startOn bool // that attempt is a successor
 
 	generation *generation // whose settings the next attempt has
 	recycle    string      // why the serving worker is to be replaced, "" = it is not

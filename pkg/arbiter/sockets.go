@@ -106,9 +106,18 @@ func (s *sockets) retireSlot(slot int) error {
 	return errors.Join(errs...)
 }
 
+// path is the file of a unix socket, "" when there is none.
+func (s *socket) path() string {
+	path, unix := strings.CutPrefix(s.name, "unix:")
+	if !unix || strings.HasPrefix(path, "@") {
+		return ""
+	}
+	return path
+}
+
 // retire closes what none of the kept generations uses. Paths are removed unless
-// a sibling still answers there.
-func (s *sockets) retire(keep []int, unlink bool) error {
+// a sibling may still answer there; left are those that stay.
+func (s *sockets) retire(keep []int, unlink bool) (left []string, err error) {
 	var used []*socket
 	for number, list := range s.of {
 		if slices.Contains(keep, number) {
@@ -125,10 +134,13 @@ func (s *sockets) retire(keep []int, unlink bool) error {
 			if !slices.Contains(used, k) {
 				used = append(used, k) // shared by two that go: close it once
 				errs = append(errs, k.close(unlink && !s.inherited))
+				if path := k.path(); path != "" && !unlink && !s.inherited {
+					left = append(left, path)
+				}
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return left, errors.Join(errs...)
 }
 
 func addresses(list []*socket) []string {
@@ -182,7 +194,7 @@ func load(a loadConfig, read func() (*config.Config, error), inherited []*socket
 	}
 	out.event.config = next
 	if a.dry {
-		out.event.plan = plan(config.Diff(a.current, next), a.current, next)
+		out.event.plan = plan(config.Diff(a.current, next), a, next)
 		return out
 	}
 	if a.only || next.Worker == nil {
@@ -214,10 +226,10 @@ func listenOptions(c *config.Config) handoff.Options {
 	return handoff.Options{Backlog: c.Server.Backlog, UnixMode: c.Server.UnixSocketMode, ReusePort: c.Server.ReusePort}
 }
 
-// plan says what a reload would do.
-func plan(d config.Change, before, after *config.Config) *control.Plan {
+// plan says what a reload would do, or a reread, which leaves the web tier alone.
+func plan(d config.Change, a loadConfig, after *config.Config) *control.Plan {
 	p := &control.Plan{Workers: "none"}
-	if before.Worker != nil || after.Worker != nil {
+	if !a.only && (a.current.Worker != nil || after.Worker != nil) {
 		p.Workers = "new generation"
 	}
 	add := func(action string, binds []string) {
@@ -225,9 +237,11 @@ func plan(d config.Change, before, after *config.Config) *control.Plan {
 			p.Listeners = append(p.Listeners, control.PlanListener{Address: b, Action: action})
 		}
 	}
-	add("open", d.ListenersAdded)
-	add("close", d.ListenersRemoved)
-	add("keep", d.ListenersKept)
+	if !a.only {
+		add("open", d.ListenersAdded)
+		add("close", d.ListenersRemoved)
+		add("keep", d.ListenersKept)
+	}
 	companion := func(action string, names []string) {
 		for _, n := range names {
 			p.Companions = append(p.Companions, control.PlanCompanion{Name: n, Action: action, Keys: d.Keys[n]})
@@ -266,6 +280,13 @@ func (l *loop) loadConfig(a loadConfig) {
 }
 
 func (l *loop) loaded(o loaded) {
+	if next := o.event.config; next != nil && o.event.token == 0 {
+		for _, w := range next.Warnings {
+			if !slices.Contains(l.core.config.Warnings, w) { // else it was said before
+				l.Logger.Warn(w)
+			}
+		}
+	}
 	if l.core.stop.sent {
 		for _, k := range o.fresh {
 			_ = k.close(true) // too late: nobody would answer there
@@ -276,6 +297,7 @@ func (l *loop) loaded(o loaded) {
 			l.listening(k)
 		}
 	}
+	l.quiet.DidMuch() // a configuration was read
 	l.step(o.event)
 }
 
@@ -289,5 +311,8 @@ func (l *loop) endLoads() {
 	}
 }
 
-// addressInUse says whether to try again: a predecessor may need a moment to go.
-func addressInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+// bindsLater says whether to try again: a predecessor may need a moment to go, or an
+// address to come to this machine.
+func bindsLater(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)
+}

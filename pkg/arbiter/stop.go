@@ -10,20 +10,24 @@ import (
 // quickWindow is what is left to everybody after a quick stop was asked for.
 const quickWindow = 5 * time.Second
 
-// askStop begins a stop, or makes a graceful one quick: a second signal does.
+// askStop begins a stop, or makes a graceful one quick: a second signal does. The
+// first one behind a stop that was requested, or that gofork decided on, does not:
+// a preStop hook runs gofork stop, and then the platform sends its SIGTERM.
 func (c *core) askStop(now time.Time, e stopAsked) {
-	quick := e.quick || c.stop.asked && e.token == 0
-	if c.stop.asked && c.stop.quick {
+	first, signal := !c.stop.asked, e.token == 0
+	quick := e.quick || signal && c.stop.signaled
+	c.stop.signaled = c.stop.signaled || signal
+	if c.stop.quick || !first && !quick {
 		return
 	}
-	first := !c.stop.asked
+	if first {
+		c.stop.askedAt = now
+	}
 	c.stop.asked, c.stop.quick = true, quick
 	c.state = serverStopping
-	if first || quick {
-		c.do(record{slog.LevelInfo, "server.stopping", "shutting down", []slog.Attr{
-			slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget()),
-		}})
-	}
+	c.do(record{slog.LevelInfo, "server.stopping", "shutting down", []slog.Attr{
+		slog.String("by", e.by), slog.Bool("quick", quick), slog.Duration("budget", c.config.StopBudget()),
+	}})
 	if first && c.upgrade.hasChild() {
 		// The service goes on: it is this process that ends.
 		c.do(tellSystemd{"MAINPID=" + strconv.Itoa(c.upgrade.child)})
@@ -43,7 +47,7 @@ func (c *core) fail(now time.Time, reason string, code int) {
 	if c.stop.asked {
 		return
 	}
-	c.stop.asked, c.stop.code = true, code
+	c.stop.asked, c.stop.askedAt, c.stop.code = true, now, code
 	c.state = serverStopping
 	c.do(record{slog.LevelError, "server.stopping", reason, []slog.Attr{
 		slog.String("by", "gofork"), slog.Bool("quick", false), slog.Int("code", code),
@@ -59,7 +63,7 @@ func (c *core) sendStop(now time.Time) {
 	c.do(closeListeners{unlink: !c.upgrade.hasSibling()})
 	c.dropReload()
 	for _, s := range c.slots {
-		s.retryAt, s.startAt, s.recycleAt = time.Time{}, time.Time{}, time.Time{}
+		s.retryAt, s.queued, s.recycleAt = time.Time{}, false, time.Time{}
 		for _, w := range s.workers {
 			c.stopWorker(now, w)
 		}

@@ -40,6 +40,31 @@ func TestASecondSignalMakesAStopQuick(t *testing.T) {
 	r.passTo(5*time.Second).orders("SIGKILL group 1.1", "SIGKILL group 2.1")
 }
 
+// A preStop hook runs "gofork stop", and then the platform sends its SIGTERM: the
+// first signal, and nothing to hurry for.
+func TestASignalAfterARequestedStopHurriesNobody(t *testing.T) {
+	request := stopAsked{token: 1, by: "request"}
+	r := serving(t, configOf(1, companions("job"))).do(request).pass(time.Second).stop(false).orders()
+	r.notLogged("server.stopping").stop(false).orders("SIGQUIT 1.1", "tell manager 1 stop quick")
+	serving(t, configOf(1, companions("job"))).do(request).stop(true).orders("SIGQUIT 1.1", "tell manager 1 stop quick")
+
+	// The same when gofork has decided by itself.
+	r = serving(t, configOf(1))
+	r.core.fail(r.now, "an essential companion has ended", 9)
+	r.stop(false).orders()
+}
+
+func TestAStopThatIsAskedForAgainIsUnderWay(t *testing.T) {
+	cfg := configOf(1, companions("job"), func(c *config.Config) { c.Server.ShutdownDelay = 10 * time.Second })
+	r := serving(t, cfg)
+	r.do(stopAsked{token: 1, by: "request"}).orders()
+	r.do(stopAsked{token: 2, by: "request"}).answered(2, "").orders() // the delay is not over
+	r.passTo(10*time.Second).orders("SIGTERM 1.1", "tell manager 1 stop")
+	r.pass(10 * time.Second)
+	r.do(stopAsked{token: 3, by: "request"}).orders()
+	r.passTo(20 * time.Second).orders("SIGKILL group 1.1") // the window goes on from the first
+}
+
 func TestAQuickStopNeverProlongsAWindow(t *testing.T) {
 	r := serving(t, configOf(1, companions("job"))).stop(false).pass(28 * time.Second).stop(true)
 	r.passTo(2 * time.Second).orders("SIGKILL group 1.1")

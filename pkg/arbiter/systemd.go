@@ -3,6 +3,7 @@ package arbiter
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,11 +12,22 @@ import (
 	"github.com/gofork/gofork/pkg/handoff"
 )
 
-// A stop may take longer than the TimeoutStopSec of the unit says: as long as the
-// loop is alive it asks for more, well before the last extension is over.
+// A stop, a boot or a reload may take longer than the unit allows (TimeoutStopSec,
+// TimeoutStartSec): as long as the loop is alive and its own clocks bound what it
+// does, it asks for more, well before the last extension is over. Boots and
+// reloads that are soon done say nothing of it.
 const (
-	stopExtension = 30 * time.Second
-	extendEvery   = 10 * time.Second
+	extension   = 30 * time.Second
+	extendEvery = 10 * time.Second
+	extendAfter = time.Second
+)
+
+// While the queue of the supervisor above is full, what changes the service's state
+// waits. A remark does not: it will be said again, and the loop has workers to look
+// after.
+const (
+	tellPatience   = 5 * time.Second
+	remarkPatience = time.Millisecond
 )
 
 // statusRunning stands in a state of the core for the words that the loop finds.
@@ -25,10 +37,12 @@ const statusRunning = "STATUS=running"
 // the loop and is served by the loop's one timer: a loop that hangs is a gofork
 // that systemd has to restart.
 type above struct {
-	beatEvery time.Duration // half of what WATCHDOG_USEC allows; 0 = it does not watch
-	beatAt    time.Time     // when the next WATCHDOG=1 is due
-	extendAt  time.Time     // when the next EXTEND_TIMEOUT_USEC is due, during a stop
-	status    string        // what it was told last
+	beatEvery  time.Duration // half of what WATCHDOG_USEC allows; 0 = it does not watch
+	beatAt     time.Time     // when the next WATCHDOG=1 is due
+	extendFrom time.Time     // when what it waits for needs its first extension; zero = nothing does
+	extendAt   time.Time     // when the next EXTEND_TIMEOUT_USEC is due
+	status     string        // what it was told last
+	deaf       bool          // it could not be told the last time, which was logged
 }
 
 // watchdogOf reads WATCHDOG_USEC as sd_watchdog_enabled(3) does: what is meant for
@@ -78,10 +92,43 @@ func (l *loop) aboveDeadline(now time.Time) time.Time {
 	if u.beatEvery > 0 && u.beatAt.IsZero() {
 		u.beatAt = now
 	}
-	if l.core.stop.asked && !l.core.upgrade.hasChild() && u.extendAt.IsZero() {
-		u.extendAt = now
+	if from := l.extendFrom(); !from.Equal(u.extendFrom) {
+		u.extendFrom, u.extendAt = from, from
 	}
 	return sooner(u.beatAt, u.extendAt)
+}
+
+// extendFrom is when the supervisor above has to be asked for more time, zero
+// while it waits for nothing.
+func (l *loop) extendFrom() time.Time {
+	if l.core == nil {
+		return l.startedAt.Add(extendAfter) // on_starting runs, which hooks.timeout bounds
+	}
+	return l.core.extendFrom()
+}
+
+func (c *core) extendFrom() time.Time {
+	switch {
+	case c.stop.asked && c.upgrade.hasChild():
+		return time.Time{} // the service goes on in the child
+	case c.stop.asked:
+		return c.stop.askedAt
+	case c.reload.phase != reloadIdle:
+		return c.reload.started.Add(extendAfter)
+	case c.state == serverStarting && c.bootEnds():
+		return c.startedAt.Add(extendAfter)
+	}
+	return time.Time{}
+}
+
+// bootEnds says whether clocks of gofork's own bound the boot. When one worker
+// serves and another fails again and again there is none, nor when a manager
+// without a web tier does: then the unit's clock has to count.
+func (c *core) bootEnds() bool {
+	if !c.served {
+		return c.config.Worker != nil // boot_timeout and boot_retries
+	}
+	return !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.isReady() && s.lastExit != nil })
 }
 
 // aboveDue says what is due.
@@ -93,7 +140,7 @@ func (l *loop) aboveDue(now time.Time) {
 	}
 	if due(u.extendAt, now) {
 		u.extendAt = now.Add(extendEvery)
-		l.tellSystemd("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(stopExtension.Microseconds(), 10))
+		l.tellSystemd("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(extension.Microseconds(), 10))
 	}
 }
 
@@ -108,8 +155,10 @@ func (l *loop) tellAbove() {
 	}
 }
 
+// tellSystemd passes a state on. A younger arbiter has none to tell: its end, or a
+// reload of its own, is not the service's.
 func (l *loop) tellSystemd(state string) {
-	if l.Systemd == "" {
+	if !l.speaks() {
 		return
 	}
 	if state == stateReloading {
@@ -122,9 +171,23 @@ func (l *loop) tellSystemd(state string) {
 	if _, text, ok := strings.Cut(state, "STATUS="); ok {
 		l.above.status = text
 	}
-	if err := handoff.Notify(l.Systemd, state); err != nil {
+	patience := tellPatience
+	if isRemark(state) {
+		patience = remarkPatience
+	}
+	err := handoff.NotifyWithin(l.Systemd, state, patience)
+	if err != nil && !l.above.deaf {
 		l.Logger.Warn("cannot notify the supervisor above", "error", err.Error())
 	}
+	if l.above.deaf = err != nil; l.above.deaf {
+		l.above.status = ""
+	}
+}
+
+// isRemark says whether a state changes nothing about the service.
+func isRemark(state string) bool {
+	name, _, _ := strings.Cut(state, "=")
+	return name == "STATUS" || name == "WATCHDOG" || name == "EXTEND_TIMEOUT_USEC"
 }
 
 // summary is what `systemctl status` shows: "2 of 2 workers ready, 3 companions".
@@ -157,6 +220,9 @@ func (c *core) summary() string {
 		}
 	}
 	text := strings.Join(parts, ", ")
+	if last := c.reload.last; last != nil && !last.OK {
+		text += "; the last reload failed"
+	}
 	if state := c.shownState(); state != control.StateRunning {
 		return state + ": " + text
 	}

@@ -5,9 +5,13 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gofork/gofork/pkg/handoff"
 )
 
 func TestWatchdogCountsOnlyWhenItIsForThisProcess(t *testing.T) {
@@ -120,6 +124,7 @@ func TestYoungerArbiterIsSilentUntilItIsPromoted(t *testing.T) {
 		t.Errorf("something is due at %v", at)
 	}
 	l.tellAbove()
+	l.tellSystemd("STOPPING=1") // its own end, not the service's
 	s.wants()
 	l.Lineage.Parent = 0
 	l.tellAbove()
@@ -143,9 +148,106 @@ func TestLongStopAsksForTimeAgainAndAgain(t *testing.T) {
 		l.aboveDue(now)
 		s.wants("EXTEND_TIMEOUT_USEC=30000000")
 	}
-	if stopExtension < 2*extendEvery {
+	if extension < 2*extendEvery {
 		t.Error("one extension that is late is the end")
 	}
+}
+
+// asks is when more time is asked for within d, without answering anything else.
+func asks(l *loop, r *rig, d time.Duration) (at []time.Duration) {
+	from := r.now
+	for end := r.now.Add(d); ; {
+		next := l.aboveDeadline(r.now)
+		if next.IsZero() || next.After(end) {
+			r.pass(end.Sub(r.now))
+			return at
+		}
+		r.pass(next.Sub(r.now))
+		l.aboveDue(r.now)
+		at = append(at, r.now.Sub(from))
+	}
+}
+
+func wantAsks(t *testing.T, what string, got []time.Duration, want ...time.Duration) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: asked for more time after %v, want %v", what, got, want)
+	}
+}
+
+func TestLongBootAsksForTimeAsLongAsItsOwnClocksRun(t *testing.T) {
+	s := newSuperior(t)
+	r := newRig(t, configOf(2))
+	l := loopOf(r, s)
+	wantAsks(t, "both boot", asks(l, r, 25*time.Second), time.Second, 11*time.Second, 21*time.Second)
+	r.ready("1.1")
+	wantAsks(t, "one boots", asks(l, r, 10*time.Second), 6*time.Second)
+	// From now on nothing but the unit's clock can end it: the second worker may
+	// fail for ever, and the first one serves.
+	r.exit("2.1", exitStatus{code: 1})
+	wantAsks(t, "one fails again and again", asks(l, r, time.Minute))
+	r.ready("2.2")
+	wantAsks(t, "ready", asks(l, r, time.Hour))
+}
+
+func TestBootThatNothingBoundsAsksForNoTime(t *testing.T) {
+	r := newRig(t, configOf(0, companions("queue")))
+	l := loopOf(r, newSuperior(t))
+	wantAsks(t, "the manager starts", asks(l, r, time.Minute))
+}
+
+func TestLongReloadAsksForTime(t *testing.T) {
+	s := newSuperior(t)
+	r := serving(t, configOf(1))
+	l := loopOf(r, s)
+	r.askReload()
+	wantAsks(t, "it loads", asks(l, r, 15*time.Second), time.Second, 11*time.Second)
+	// systemd's clock for the stop is another one.
+	r.stop(false)
+	wantAsks(t, "it stops", asks(l, r, 5*time.Second), 0)
+}
+
+func TestSupervisorThatDoesNotListenIsLoggedOnce(t *testing.T) {
+	r := serving(t, configOf(1))
+	var log strings.Builder
+	l := newLoop(Options{Config: r.core.config, Logger: slog.New(slog.NewTextHandler(&log, nil)), Systemd: filepath.Join(t.TempDir(), "nobody")})
+	l.core = r.core
+	for range 3 {
+		l.tellSystemd("WATCHDOG=1")
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
+	}
+}
+
+func TestRemarksDoNotWaitForASupervisorThatStandsStill(t *testing.T) {
+	s := newSuperior(t)
+	r := serving(t, configOf(1))
+	l := loopOf(r, s)
+	for handoff.NotifyWithin(s.path, "STATUS=filling its queue", time.Millisecond) == nil {
+	}
+	begin := time.Now()
+	for range 10 {
+		l.tellAbove()
+		l.tellSystemd("WATCHDOG=1")
+		l.tellSystemd("EXTEND_TIMEOUT_USEC=1")
+	}
+	if took := time.Since(begin); took > tellPatience/2 {
+		t.Errorf("30 remarks took %v", took)
+	}
+	s.told()
+	l.tellAbove()
+	s.wants("STATUS=1 of 1 worker ready") // which could not be told before
+}
+
+func TestStatusTextSaysThatTheLastReloadFailed(t *testing.T) {
+	s := newSuperior(t)
+	r := serving(t, configOf(1))
+	l := loopOf(r, s)
+	r.askReload()
+	r.do(configLoaded{number: 2, err: "app.toml:3: worker.cuont: unknown key"})
+	l.tellAbove()
+	s.wants("STATUS=1 of 1 worker ready; the last reload failed")
 }
 
 func TestStopThatHandsOverAsksForNoTime(t *testing.T) {

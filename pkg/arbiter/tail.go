@@ -5,14 +5,24 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
-// tailBuffer is how many batches of lines a reader of logs may be behind before
-// it is dropped.
-const tailBuffer = 1024
-
-// tail is one request for the output of a companion.
+// tail is one request for the output of a companion. It belongs to the loop, lines
+// and what is set before its end apart.
 type tail struct {
 	first chan<- *control.Error // gets the refusal, or nil with the first batch; then nil itself
-	lines chan []string         // closed at the end
+	lines chan []string         // closed at the end; has room for all that may be on its way
+	cause error                 // why it ended before the output did; set before lines is closed
+}
+
+// newTail makes a tail; what becomes of the request is told to first, which has room
+// for it.
+func newTail(first chan<- *control.Error) *tail {
+	return &tail{first: first, lines: make(chan []string, link.LinesWindow)}
+}
+
+// end closes the lines; what is in them can still be read.
+func (t *tail) end(cause error) {
+	t.cause = cause
+	close(t.lines)
 }
 
 // begin says, once, whether the request is answered at all.
@@ -36,40 +46,46 @@ func (l *loop) tail(q link.Logs, t *tail) (id uint64) {
 	return q.ID
 }
 
-// lines passes on what the manager has sent. A slow reader is dropped.
+// lines passes on what the manager has sent.
 func (l *loop) lines(m *link.Lines) {
 	t := l.tails[m.ID]
 	if t == nil {
 		return
 	}
+	var cause error
 	if m.Error != nil {
 		m.Error.Status = 409
-		t.begin(m.Error)
-	} else {
-		t.begin(nil)
+		cause = m.Error
 	}
+	t.begin(m.Error)
 	if len(m.Lines) > 0 {
 		select {
 		case t.lines <- m.Lines:
-		default:
-			l.endTail(m.ID)
+		default: // more than the window, which the manager keeps to
+			l.endTail(m.ID, control.Conflictf("cannot show more: its reader is too slow"))
 			return
 		}
 	}
 	if m.End {
-		delete(l.tails, m.ID)
-		close(t.lines)
+		l.endTail(m.ID, cause)
 	}
 }
 
-// endTail ends a request from this side.
-func (l *loop) endTail(id uint64) {
+// taken lets the manager send more: the reader has taken this many batches.
+func (l *loop) taken(id uint64, batches int) {
+	if l.tails[id] != nil && l.manager.conn != nil {
+		l.manager.conn.Send(link.Message{Logs: &link.Logs{ID: id, Taken: batches}})
+	}
+}
+
+// endTail ends a request, and lets the manager forget it.
+func (l *loop) endTail(id uint64, cause error) {
 	t := l.tails[id]
 	if t == nil {
 		return
 	}
 	delete(l.tails, id)
-	close(t.lines)
+	t.end(cause)
 	if l.manager.conn != nil {
 		l.manager.conn.Send(link.Message{Logs: &link.Logs{ID: id, Cancel: true}})
 	}
@@ -80,6 +96,6 @@ func (l *loop) endTails() {
 	for id, t := range l.tails {
 		t.begin(control.Unavailablef("cannot show the logs: the manager died"))
 		delete(l.tails, id)
-		close(t.lines)
+		t.end(nil)
 	}
 }

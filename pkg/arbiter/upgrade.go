@@ -50,6 +50,8 @@ func (c *core) refused() string {
 		return "gofork is stopping"
 	case c.pid == 1:
 		return "gofork is PID 1: the container ends with it, so replace the container"
+	case u.phase == upgradePreparing:
+		return "an upgrade is under way"
 	case u.phase != upgradeNone:
 		return fmt.Sprintf("an upgrade is under way (new arbiter: pid %d)", u.child)
 	case u.parent != 0:

@@ -1,8 +1,10 @@
 package arbiter
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -10,40 +12,62 @@ import (
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/historytest"
 	"github.com/gofork/gofork/pkg/link"
 )
 
 // world is a small model of what is around the core: processes that boot, hang,
-// exit, ignore signals and leave members behind, a manager with companions, users
-// with requests, and a clock. It carries actions out in the order in which the
-// loop does, and what ends is seen later than it happens.
+// exit, ignore signals and leave members behind, a manager with companions, an
+// older and a younger arbiter, users with requests, and a clock that is late, jumps
+// and goes back. It carries actions out in the order in which the loop does, and
+// what ends is seen later than it happens.
 type world struct {
-	t    *rapid.T
-	core *core
-	now  time.Time
-	pids int
+	t      *rapid.T
+	script *historytest.Script
+	census *historytest.Census
+	core   *core
+	judge  *judge
+	wrong  *mutation // makes the core wrong; nil = it is as it is
+	deck   []deed
+	told   []string // the history so far, when somebody reads it
+	loud   bool
 
-	children map[id]*child     // workers of which anything lives
-	boss     *boss             // the living manager, nil when there is none
-	groups   map[int]*family   // living companions, by process group
-	pending  []func()          // ends that nobody has seen yet, in order
-	loads    []loadConfig      // configurations that are being read
-	asked    map[uint64]string // requests, by token
-	tokens   uint64
-	queue    []action
+	now      time.Time
+	wentBack time.Duration // how far the clock was set back in all
+	pids     int
 
-	steady bool // no scaling: the number of workers is always the same
+	children  map[id]*child     // workers of which anything lives
+	boss      *boss             // the living manager, nil when there is none
+	groups    map[int]*family   // living companions, by process group
+	pending   []func()          // ends that nobody has seen yet, in order
+	loads     []loadConfig      // configurations that are being read
+	past      []event           // facts that could be told again
+	asked     map[uint64]string // requests, by token
+	tokens    uint64
+	queue     []action
+	ending    bool // nothing happens any more but what has to
+	carrying  bool // orders are being carried out: a fact in between waits with what comes of it
+	preparing bool // the hook pre_exec runs
+	younger   bool // the arbiter that this one has started lives
+	ghost     bool // a gofork of this name was killed, and its manager lives
+	older     bool // the arbiter that has started this one lives, or its manager
+
+	points    []int // the length of the script behind each fact
+	stopAt    int   // behind that many facts a stop is asked for; 0 = behind none
+	stopQuick bool
+
+	steady bool // no scaling, and one surge: how many workers there may be is always the same
 	count  int  // of the file, when steady
-	law    *law
+	surge  int
 }
 
 // child is a worker as a process.
 type child struct {
 	id
-	generation *generation
-	leader     bool
-	members    bool // of its group, beside the leader
-	stubborn   bool // ignores all but SIGKILL
+	leader   bool
+	members  bool // of its group, beside the leader
+	stubborn bool // ignores all but SIGKILL
+	said     bool // READY=1
 }
 
 func (c *child) lives() bool { return c.leader || c.members }
@@ -68,85 +92,161 @@ type family struct {
 	stubborn bool
 }
 
-func newWorld(t *rapid.T) *world {
+func newWorld(t *rapid.T, script *historytest.Script, census *historytest.Census, wrong *mutation) *world {
 	w := &world{
-		t: t, now: epoch, pids: 100, children: map[id]*child{}, groups: map[int]*family{}, asked: map[uint64]string{},
-		steady: rapid.Bool().Draw(t, "steady"), count: rapid.IntRange(1, 4).Draw(t, "count"),
+		t: t, script: script, census: census, wrong: wrong, deck: deck(),
+		now: epoch, pids: 100, children: map[id]*child{}, groups: map[int]*family{}, asked: map[uint64]string{},
 	}
-	cfg := w.config("first")
+	t.Logf("the history: %v", reader{&w.loud})
+	w.steady = script.OneIn("steady", 2)
+	w.count, w.surge = 1+script.Below("count", 4), 1+script.Below("surge", 3)
+	cfg := w.config()
 	w.core = newCore(cfg, []string{"tcp://127.0.0.1:8000"}, w.now, func() float64 { return 0.5 })
-	w.law = newLaw(w)
-	w.step(began{})
+	w.core.pid = historytest.Pick(script, "pid", 7, 7, 7, 7, 1)
+	if w.older = script.OneIn("is an upgrade", 4); w.older {
+		w.core.upgrade.parent = 6
+		if cfg.Worker != nil && script.OneIn("of one that was scaled", 3) && !w.steady {
+			w.core.count = cfg.Worker.Count + 1
+		}
+		census.Saw("is an upgrade of an older arbiter")
+	}
+	w.judge = newJudge(w, cfg)
 	return w
 }
 
+// reader is told when what is logged is read by somebody.
+type reader struct{ reads *bool }
+
+func (r reader) String() string { *r.reads = true; return "below" }
+
+// breach is the end of a history that breaks a law.
+func (w *world) breach(broken law, format string, args ...any) {
+	how := fmt.Sprintf(format, args...)
+	if w.wrong != nil {
+		panic(historytest.Breach{Law: string(broken), How: how})
+	}
+	if w.loud {
+		w.t.Logf("history:\n%s", strings.Join(w.told, "\n"))
+	}
+	w.t.Fatalf("broken: %s:\n%s", broken, how)
+}
+
 // config draws a configuration.
-func (w *world) config(label string) *config.Config {
+func (w *world) config() *config.Config {
+	s := w.script
 	count := w.count
 	if !w.steady {
-		count = rapid.IntRange(0, 4).Draw(w.t, label+" workers")
+		count = s.Below("workers", 5)
 	}
 	var names []string
 	for _, n := range []string{"a", "b"} {
-		if rapid.Bool().Draw(w.t, label+" companion "+n) || count == 0 && n == "b" {
+		if s.OneIn("companion "+n, 2) || count == 0 && n == "b" {
 			names = append(names, n)
 		}
 	}
 	return configOf(count, companions(names...), func(c *config.Config) {
-		c.Server.ShutdownDelay = time.Duration(rapid.SampledFrom([]int{0, 0, 3}).Draw(w.t, label+" shutdown delay")) * time.Second
-		c.Server.GracefulTimeout = time.Duration(rapid.SampledFrom([]int{0, 10, 30}).Draw(w.t, label+" graceful timeout")) * time.Second
+		c.Server.ShutdownDelay = historytest.Pick(s, "shutdown delay", 0, 0, 3*time.Second)
+		c.Server.GracefulTimeout = historytest.Pick(s, "graceful timeout", 30*time.Second, 10*time.Second, 0)
 		if len(c.Companions) == 0 {
 			c.Manager.StopTimeout = 0
 		}
 		if c.Worker == nil {
 			return
 		}
-		c.Worker.Ready = rapid.SampledFrom([]string{"notify", "notify", "auto", "alive"}).Draw(w.t, label+" ready")
+		c.Worker.Ready = historytest.Pick(s, "ready", "notify", "notify", "auto", "alive")
+		c.Worker.ReadyAfter = historytest.Pick(s, "ready after", time.Second, time.Second, 0)
+		c.Worker.Timeout = historytest.Pick(s, "timeout", 30*time.Second, 30*time.Second, 0)
+		c.Worker.MaxLifetime = historytest.Pick(s, "max lifetime", 0, 0, 0, 40*time.Second)
+		c.Worker.MaxMemory = historytest.Pick[int64](s, "max memory", 0, 0, 0, 1<<20)
+		c.Worker.ReopenSignal = historytest.Pick(s, "reopen signal", 0, syscall.SIGHUP)
+		c.Worker.MaxSurge = config.MaxSurge{N: w.surge}
 		if !w.steady {
-			c.Worker.MaxSurge = config.MaxSurge{N: rapid.IntRange(1, 4).Draw(w.t, label+" surge")}
+			c.Worker.MaxSurge.N = 1 + s.Below("surge", 4)
 		}
 	})
 }
 
-// step does what the loop does: everything that is ordered is carried out before
-// the next fact is taken in, and what comes of it goes to the end of the queue.
+// step does what the loop does: everything that is ordered is carried out in its
+// order, and what comes of it goes to the end of the queue. After the start of a
+// worker one more fact may come in between.
 func (w *world) step(e event) {
 	w.feed(e)
+	if w.carrying {
+		return
+	}
+	w.carrying = true
 	for len(w.queue) > 0 {
 		a := w.queue[0]
 		w.queue = w.queue[1:]
 		w.perform(a)
+		if _, slow := a.(startWorker); slow && !w.ending && w.script.OneIn("in between", 12) {
+			w.census.Saw("a fact between two orders")
+			w.next()
+		}
 	}
-	w.law.settled()
+	w.carrying = false
+	w.judge.settled()
 }
 
 func (w *world) feed(e event) {
-	w.law.before(e)
-	actions := w.core.step(w.now, e)
-	w.t.Logf("%8.3fs %T → %q", w.now.Sub(epoch).Seconds(), e, said(actions))
-	for _, a := range actions {
-		w.law.sees(a)
+	w.census.Steps++
+	w.judge.hears(e)
+	actions := w.wrong.step(w.core, w.now, e)
+	if w.loud {
+		w.told = append(w.told, fmt.Sprintf("%12.3fs %s → %s", w.now.Sub(epoch).Seconds(), words(e), strings.Join(said(actions), ", ")))
 	}
-	w.law.after(e)
+	for _, a := range actions {
+		w.judge.sees(a)
+	}
+	w.judge.after(e)
 	w.queue = append(w.queue, actions...)
+	w.points = append(w.points, w.script.Length())
+	if len(w.points) == w.stopAt && !w.core.finished {
+		w.feed(stopAsked{by: "SIGTERM", quick: w.stopQuick})
+	}
+}
+
+// words are a fact as a reader of a history wants it: without what is zero.
+func words(e event) string {
+	switch e := e.(type) {
+	case configLoaded:
+		if e.config == nil {
+			return fmt.Sprintf("configLoaded %d: %s", e.number, e.err)
+		}
+		text := fmt.Sprintf("configLoaded %d: %d companions", e.number, len(e.config.Companions))
+		if w := e.config.Worker; w != nil {
+			text += fmt.Sprintf(", %d workers, ready %s, surge %d", w.Count, w.Ready, w.MaxSurge.N)
+		}
+		return text
+	case managerSaid:
+		if i := e.message.Instance; i != nil {
+			return fmt.Sprintf("managerSaid %d: %s is %s, group %d", e.attempt, i.ID(), i.State, i.Group)
+		}
+		return fmt.Sprintf("managerSaid %d: applied %v, done %v, final %v", e.attempt, e.message.Applied != nil, e.message.Done != nil, e.message.Final != nil)
+	}
+	text := strings.TrimPrefix(fmt.Sprintf("%T%+v", e, e), "arbiter.")
+	for _, field := range strings.Fields(strings.NewReplacer("{", " ", "}", " ").Replace(text)) {
+		if strings.HasSuffix(field, ":") || strings.HasSuffix(field, ":0") || strings.HasSuffix(field, ":false") {
+			text = strings.Replace(text, field, "", 1)
+		}
+	}
+	return strings.Join(strings.Fields(text), " ")
 }
 
 func (w *world) perform(a action) {
+	s := w.script
 	switch a := a.(type) {
 	case startWorker:
-		if rapid.IntRange(0, 19).Draw(w.t, "start fails") == 0 {
+		if s.OneIn("start fails", 20) {
+			w.census.Saw("a worker cannot be started")
 			w.feed(workerExited{id: a.id, status: noStart})
 			return
 		}
 		w.pids++
-		w.children[a.id] = &child{
-			id: a.id, generation: a.generation, leader: true,
-			members:  rapid.IntRange(0, 4).Draw(w.t, "members") == 0,
-			stubborn: rapid.IntRange(0, 3).Draw(w.t, "stubborn") == 0,
-		}
-		w.feed(workerStarted{a.id, w.pids})
+		w.children[a.id] = &child{id: a.id, leader: true, members: s.OneIn("members", 5), stubborn: s.OneIn("stubborn", 4)}
+		w.fact(workerStarted{a.id, w.pids})
 	case signalWorker:
-		if c := w.children[a.id]; c != nil && c.leader && !c.stubborn {
+		if c := w.children[a.id]; c != nil && c.leader && !c.stubborn && a.signal != syscall.SIGHUP {
 			w.exit(c, exitStatus{signal: a.signal})
 		}
 	case signalWorkerGroup:
@@ -161,13 +261,20 @@ func (w *world) perform(a action) {
 			w.membersEnded(c)
 		}
 	case startManager:
-		if rapid.IntRange(0, 19).Draw(w.t, "manager start fails") == 0 {
+		w.ghost = w.ghost && !s.OneIn("the other manager ends", 2) || s.OneIn("a gofork was killed", 20)
+		if w.ghost {
+			w.census.Saw("a manager waits for that of a killed gofork")
+			w.feed(managerHeld{a.attempt, 99})
+			return
+		}
+		if s.OneIn("manager start fails", 20) {
+			w.census.Saw("a manager cannot be started")
 			w.feed(managerExited{attempt: a.attempt, status: noStart})
 			return
 		}
 		w.pids++
 		w.boss = &boss{attempt: a.attempt}
-		w.feed(managerStarted{a.attempt, w.pids})
+		w.fact(managerStarted{a.attempt, w.pids})
 	case signalManager:
 		if w.boss != nil && w.boss.attempt == a.attempt {
 			w.bossDies(exitStatus{signal: a.signal})
@@ -187,16 +294,37 @@ func (w *world) perform(a action) {
 			w.groupEnds(g)
 		}
 	case measureWorker:
-		w.feed(workerMeasured{a.id, 1})
+		w.feed(workerMeasured{a.id, historytest.Pick[int64](s, "rss", 1, 1, 1<<30)})
 	case loadConfig:
 		w.loads = append(w.loads, a)
 	case startUpgrade:
-		if rapid.Bool().Draw(w.t, "upgrade fails") {
-			w.feed(upgradeStarted{err: "hook pre_exec failed"})
+		if s.OneIn("a hook runs first", 2) {
+			w.preparing = true
 		} else {
-			w.feed(upgradeStarted{pid: 9999})
+			w.upgrades()
 		}
 	}
+}
+
+// upgrades is the outcome of startUpgrade.
+func (w *world) upgrades() {
+	w.preparing = false
+	switch {
+	case w.core.stop.sent:
+		w.step(upgradeStarted{err: "gofork is stopping"})
+	case w.script.OneIn("upgrade fails", 3):
+		w.census.Saw("a younger arbiter cannot be started")
+		w.step(upgradeStarted{err: "hook pre_exec failed"})
+	default:
+		w.younger = true
+		w.step(upgradeStarted{pid: 9999})
+	}
+}
+
+// fact is fed, and may be told once more.
+func (w *world) fact(e event) {
+	w.past = append(w.past, e)
+	w.feed(e)
 }
 
 // exit is the end of a leader; it is seen when the time has come.
@@ -206,7 +334,9 @@ func (w *world) exit(c *child, s exitStatus) {
 		if !c.members {
 			delete(w.children, c.id)
 		}
-		w.step(workerExited{c.id, s, c.members})
+		e := workerExited{c.id, s, c.members}
+		w.past = append(w.past, e)
+		w.step(e)
 	})
 }
 
@@ -227,6 +357,7 @@ func (w *world) bossDies(s exitStatus) {
 		var strays []stray
 		for _, n := range slices.Sorted(maps.Keys(w.groups)) {
 			if g := w.groups[n]; !g.reported {
+				w.census.Saw("a companion that nobody had reported")
 				strays = append(strays, stray{key{g.spec.Name, 1}, g.number})
 			}
 		}
@@ -281,164 +412,10 @@ func (w *world) seeAll() {
 	}
 }
 
-// anyone draws one of the living leaders.
-func (w *world) anyone(label string) *child {
-	var all []*child
-	for _, s := range w.core.slots {
-		for _, o := range s.workers {
-			if c := w.children[o.id]; c != nil && c.leader {
-				all = append(all, c)
-			}
-		}
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return rapid.SampledFrom(all).Draw(w.t, label)
-}
-
 func (w *world) ask(what string) uint64 {
 	w.tokens++
 	w.asked[w.tokens] = what
 	return w.tokens
-}
-
-// deeds are what can happen next.
-func (w *world) deeds() map[string]func(*rapid.T) {
-	deeds := map[string]func(*rapid.T){
-		"ready": func(*rapid.T) {
-			if c := w.anyone("ready"); c != nil {
-				w.step(workerSaid{id: c.id, ready: true})
-			}
-		},
-		"all ready": func(*rapid.T) {
-			for _, a := range slices.SortedFunc(maps.Keys(w.children), byID) {
-				if c := w.children[a]; c != nil && c.leader {
-					w.step(workerSaid{id: a, ready: true})
-				}
-			}
-		},
-		"beat": func(*rapid.T) {
-			if c := w.anyone("beat"); c != nil {
-				w.step(workerSaid{id: c.id, beat: true, ready: rapid.Bool().Draw(w.t, "ready with it")})
-			}
-		},
-		"wants to be recycled": func(*rapid.T) {
-			if c := w.anyone("recycle"); c != nil {
-				w.step(workerSaid{id: c.id, recycle: "max_requests"})
-			}
-		},
-		"exit": func(*rapid.T) {
-			if c := w.anyone("exit"); c != nil {
-				w.exit(c, rapid.SampledFrom([]exitStatus{crash, exitedOK, byKill, byTerm, {code: 3}, {code: 4}}).Draw(w.t, "status"))
-			}
-		},
-		"seen":  func(*rapid.T) { w.see() },
-		"seen2": func(*rapid.T) { w.seeAll() },
-		"members end": func(*rapid.T) {
-			for _, a := range slices.SortedFunc(maps.Keys(w.children), byID) {
-				if c := w.children[a]; !c.leader && c.members {
-					w.membersEnded(c)
-					return
-				}
-			}
-		},
-		"time": func(t *rapid.T) { w.pass(w.drawTime()) },
-		"reload": func(*rapid.T) {
-			w.step(reloadAsked{token: w.ask("reload"), by: "request"})
-		},
-		"reread": func(*rapid.T) {
-			w.step(reloadAsked{token: w.ask("reload"), only: true})
-		},
-		"dry run": func(*rapid.T) {
-			w.step(reloadAsked{token: w.ask("dry run"), dry: true})
-		},
-		"loaded": func(*rapid.T) { w.load() },
-		"scale": func(*rapid.T) {
-			if !w.steady {
-				w.step(scaleAsked{token: w.ask("scale"), delta: rapid.IntRange(-2, 2).Draw(w.t, "delta")})
-			}
-		},
-		"park": func(*rapid.T) {
-			if !w.steady && rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
-				w.step(parkAsked{by: "SIGWINCH"})
-			}
-		},
-		"stop": func(*rapid.T) {
-			if rapid.IntRange(0, 9).Draw(w.t, "really") == 0 {
-				w.step(stopAsked{quick: rapid.Bool().Draw(w.t, "quick"), by: "SIGTERM", token: w.ask("stop")})
-			}
-		},
-		"status": func(*rapid.T) { w.step(statusAsked{token: w.ask("status")}) },
-		"act": func(*rapid.T) {
-			op := rapid.SampledFrom([]string{control.OpStart, control.OpStop, control.OpRestart, control.OpSignal}).Draw(w.t, "op")
-			name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(w.t, "name")
-			w.step(actAsked{w.ask("act"), link.Act{Op: op, Name: name}})
-		},
-		"reopen":  func(*rapid.T) { w.step(reopenAsked{}) },
-		"manager": func(*rapid.T) { w.bossDoes(rapid.IntRange(0, 7).Draw(w.t, "deed")) },
-		"companion ends": func(*rapid.T) {
-			if all := slices.Sorted(maps.Keys(w.groups)); len(all) > 0 {
-				w.groupEnds(w.groups[rapid.SampledFrom(all).Draw(w.t, "group")])
-			}
-		},
-		"upgrade": func(*rapid.T) {
-			switch rapid.IntRange(0, 2).Draw(w.t, "upgrade") {
-			case 0:
-				w.step(upgradeAsked{token: w.ask("upgrade"), by: "SIGUSR2"})
-			case 1:
-				w.step(upgradeReady{})
-			default:
-				w.step(upgradeExited{crash})
-			}
-		},
-		"late or unknown": func(*rapid.T) {
-			a := id{rapid.IntRange(0, 6).Draw(w.t, "slot"), rapid.IntRange(0, 30).Draw(w.t, "attempt")}
-			if w.core.find(a) != nil {
-				return
-			}
-			w.step(rapid.SampledFrom([]event{
-				workerExited{id: a, status: crash},
-				workerExited{a, byKill, true},
-				workerStarted{a, 7},
-				workerGroupEnded{a},
-				workerSaid{id: a, ready: true, beat: true, recycle: "max_requests"},
-				workerMeasured{a, 1 << 40},
-				managerExited{attempt: 0},
-				managerStarted{0, 7},
-				managerSaid{0, link.Message{Done: &link.Done{ID: 1}}},
-				adoptedExited{7, crash},
-				adoptedGroupEnded{7},
-				configLoaded{number: 9999, err: "late"},
-				timePassed{},
-				parentGone{},
-			}).Draw(w.t, "event"))
-		},
-	}
-	for name, f := range deeds {
-		deeds[name] = func(t *rapid.T) {
-			if !w.core.finished {
-				f(t)
-			}
-		}
-	}
-	return deeds
-}
-
-func byID(a, b id) int {
-	if a.slot != b.slot {
-		return a.slot - b.slot
-	}
-	return a.attempt - b.attempt
-}
-
-// drawTime is some time: up to a deadline, to one nanosecond before it, a jump.
-func (w *world) drawTime() time.Duration {
-	next := time.Duration(0)
-	if at := w.core.earliest(); !at.IsZero() {
-		next = max(at.Sub(w.now), 0)
-	}
-	return rapid.SampledFrom([]time.Duration{next, next, max(next-1, 0), next + 1, time.Second, 35 * time.Second, time.Hour}).Draw(w.t, "time")
 }
 
 // pass lets time pass; the timer fires as long as something is due.
@@ -447,86 +424,32 @@ func (w *world) pass(d time.Duration) {
 	w.step(timePassed{})
 	for n := 0; due(w.core.earliest(), w.now) && !w.core.finished; n++ {
 		if n > 50 {
-			w.t.Fatalf("a deadline is due for ever: %v", w.core.earliest().Sub(w.now))
+			w.breach(lawClocks, "a deadline is due for ever: %v", w.core.earliest().Sub(w.now))
 		}
 		w.step(timePassed{})
 	}
 }
 
-// load ends the reading of a configuration.
-func (w *world) load() {
-	if len(w.loads) == 0 {
-		return
-	}
-	a := w.loads[0]
-	w.loads = w.loads[1:]
-	e := configLoaded{number: a.number, token: a.token}
-	if rapid.IntRange(0, 4).Draw(w.t, "bad file") == 0 {
-		e.err = "cannot reload: app.toml:1: bad"
-	} else {
-		e.config = w.config("next")
-	}
-	w.step(e)
-}
-
-// bossDoes is a deed of the manager.
-func (w *world) bossDoes(n int) {
-	b := w.boss
-	switch {
-	case b == nil:
-	case n == 0:
-		w.bossDies(rapid.SampledFrom([]exitStatus{crash, byKill, byTerm}).Draw(w.t, "status"))
-	case n == 1 && rapid.IntRange(0, 3).Draw(w.t, "hangs") == 0:
-		b.hung = true
-	case b.hung:
-	case b.stopping:
-		for _, number := range slices.Sorted(maps.Keys(w.groups)) {
-			w.groupEnds(w.groups[number])
-		}
-		w.seeAll()
-		if w.boss == b {
-			w.bossDies(exitedOK)
-		}
-	case n < 4 && len(b.specs) > 0:
-		spec := rapid.SampledFrom(b.specs).Draw(w.t, "companion")
-		if w.seeAll(); w.boss != b {
-			return
-		}
-		for _, g := range w.groups {
-			if g.spec.Name == spec.Name {
-				return
-			}
-		}
-		w.pids++
-		g := &family{
-			number: w.pids, spec: spec, leader: true,
-			reported: rapid.IntRange(0, 3).Draw(w.t, "reported") > 0,
-			stubborn: rapid.IntRange(0, 3).Draw(w.t, "stubborn") == 0,
-		}
-		w.groups[g.number] = g
-		if g.reported {
-			w.say(spec, g.number)
-		}
-	case len(b.applies) > 0:
-		apply := b.applies[0]
-		b.applies = b.applies[1:]
-		w.step(managerSaid{b.attempt, link.Message{Applied: &link.Applied{ID: apply}}})
-	case len(b.acts) > 0:
-		act := b.acts[0]
-		b.acts = b.acts[1:]
-		w.step(managerSaid{b.attempt, link.Message{Done: &link.Done{ID: act}}})
-	}
+// play is a life from its beginning, until the history is long enough, to its end.
+func (w *world) play() {
+	w.step(began{})
+	historytest.Play(w.t, w.next)
+	w.end()
 }
 
 // end stops everything, or goes on with a stop, until gofork has finished.
 func (w *world) end() {
-	if !w.core.stop.asked {
-		w.step(stopAsked{quick: rapid.Bool().Draw(w.t, "quick at last"), by: "SIGTERM", token: w.ask("stop")})
+	if w.core.stop.asked {
+		w.census.Saw("a stop that was under way at the end")
+	} else {
+		w.askStop()
 	}
+	w.ending = true
 	from := w.now
+	most := 200 + int(w.wentBack/measureInterval) // a delay that got longer by that is spent in looks at memory
 	for n := 0; !w.core.finished; n++ {
-		if n > 200 {
-			w.t.Fatalf("the stop does not end")
+		if n > most {
+			w.breach(lawStopEnds, "the stop does not end")
 		}
 		w.seeAll()
 		if b := w.boss; b != nil && b.stopping && !b.hung {
@@ -537,5 +460,5 @@ func (w *world) end() {
 			w.pass(max(at.Sub(w.now), 0))
 		}
 	}
-	w.law.ended(w.now.Sub(from))
+	w.judge.ended(w.now.Sub(from) - w.wentBack) // what was due is due later by that
 }

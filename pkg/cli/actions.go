@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -63,9 +64,11 @@ func (r *run) reload(ctx context.Context, companionsOnly bool, f reloadFlags) er
 		r.complain(fmt.Errorf("%s", result.Error))
 	case f.dryRun:
 		r.printPlan(result)
+		r.printNeedsRestart(result)
 	default:
 		r.printf("reloaded in %ss\n", strconv.FormatFloat(result.Seconds, 'f', 1, 64))
 		r.printChange(result.Companions)
+		r.printNeedsRestart(result)
 	}
 	if !result.OK {
 		return r.quit(ExitFailed)
@@ -81,6 +84,12 @@ func (r *run) printChange(c control.CompanionsChange) {
 		if len(part.names) > 0 {
 			r.printf("%-9s  %s\n", part.what, strings.Join(part.names, ", "))
 		}
+	}
+}
+
+func (r *run) printNeedsRestart(result *control.Reload) {
+	if len(result.NeedsRestart) > 0 {
+		r.printf("not before a restart: %s\n", strings.Join(result.NeedsRestart, ", "))
 	}
 }
 
@@ -120,17 +129,12 @@ func (r *run) scaleCommand() *cobra.Command {
 			_, err := parseScale(args[0])
 			return err
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: r.asking(func(ctx context.Context, c *control.Client, args []string) error {
 			request, err := parseScale(args[0])
 			if err != nil {
 				return err
 			}
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			workers, err := c.Scale(cmd.Context(), request)
+			workers, err := c.Scale(ctx, request)
 			if err != nil {
 				return err
 			}
@@ -139,7 +143,7 @@ func (r *run) scaleCommand() *cobra.Command {
 			}
 			r.printf("workers %d wanted, %d ready\n", workers.Configured, workers.Ready)
 			return nil
-		},
+		}),
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -165,14 +169,9 @@ func (r *run) reopenCommand() *cobra.Command {
 		Short:   "Open the log files again, after they were moved",
 		Example: r.examples("reopen      # in logrotate's postrotate"),
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return c.Reopen(cmd.Context())
-		},
+		RunE: r.asking(func(ctx context.Context, c *control.Client, _ []string) error {
+			return c.Reopen(ctx)
+		}),
 	}
 }
 
@@ -184,14 +183,9 @@ func (r *run) stopCommand() *cobra.Command {
 		Long:    "Stop begins a graceful stop and returns; gofork is gone after its stop budget at\nthe latest.",
 		Example: r.examples("stop", "stop --quick     # what is left after 5 s is killed"),
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return c.Stop(cmd.Context(), control.StopRequest{Quick: quick})
-		},
+		RunE: r.asking(func(ctx context.Context, c *control.Client, _ []string) error {
+			return c.Stop(ctx, control.StopRequest{Quick: quick})
+		}),
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "do not wait for requests being served")
 	return cmd
@@ -207,13 +201,8 @@ func (r *run) upgradeCommand() *cobra.Command {
 			"ready, stop the old one to promote it, or the new one to go back.",
 		Example: r.examples("upgrade", "stop        # the old one: the new one takes over"),
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			ctx, cancel := limited(cmd.Context(), timeout)
+		RunE: r.asking(func(ctx context.Context, c *control.Client, _ []string) error {
+			ctx, cancel := limited(ctx, timeout)
 			defer cancel()
 			result, err := c.Upgrade(ctx)
 			if err != nil {
@@ -224,7 +213,7 @@ func (r *run) upgradeCommand() *cobra.Command {
 			}
 			r.printf("new gofork is ready: pid %d, socket %s\n", result.PID, result.Socket)
 			return nil
-		},
+		}),
 	}
 	jsonFlag(cmd, &asJSON)
 	timeoutFlag(cmd, &timeout)
@@ -233,7 +222,11 @@ func (r *run) upgradeCommand() *cobra.Command {
 
 // copyOut passes a stream on to standard output.
 func (r *run) copyOut(text io.Reader) error {
-	if _, err := io.Copy(r.stdio.Out, text); err != nil {
+	_, err := io.Copy(r.stdio.Out, text)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("cannot show all of it: gofork broke it off, as it does when its reader is too slow")
+	case err != nil:
 		return fmt.Errorf("cannot show all of it: %w", err)
 	}
 	return nil

@@ -133,7 +133,9 @@ func (r *run) root() *cobra.Command {
 		PersistentPreRun:  func(*cobra.Command, []string) { r.started = true },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		DisableAutoGenTag: true,
+		Version:           r.app.version(), // --version
 	}
+	root.SetVersionTemplate(r.versionLine())
 	root.PersistentFlags().StringVarP(&r.configPath, "config", "c", "", "configuration `FILE`")
 	root.PersistentFlags().StringVarP(&r.socket, "socket", "s", "", "control `SOCKET` of the running gofork")
 	_ = root.MarkPersistentFlagFilename("config", "toml") // fails only for a flag that is not there

@@ -115,6 +115,29 @@ func TestActionWithoutNamesConcernsEachCompanionOnce(t *testing.T) {
 	}
 }
 
+// Who waits has a connection of gofork's to itself. The stop windows of more
+// companions than there are connections must not add up all the same.
+func TestStopOfManyBeginsWithAllOfThem(t *testing.T) {
+	f := newFake()
+	args := []string{"companion", "stop", "-s", startFake(t, f)}
+	const many = 100
+	for range many {
+		args = append(args, "rq-long")
+	}
+	if code, _, stderr := gofork(t, nil, args...); code != ExitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	asked := f.noted()
+	if len(asked) != 2*many {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	for n, a := range asked {
+		if wait := a.(control.Action).Wait; wait != (n >= many) {
+			t.Fatalf("request %d waits: %v", n, wait)
+		}
+	}
+}
+
 func TestUnknownNameIsFoundBeforeAnythingIsDone(t *testing.T) {
 	f := newFake()
 	code, _, stderr := gofork(t, nil, "companion", "stop", "scheduler", "nobody", "-s", startFake(t, f))

@@ -45,13 +45,8 @@ func (r *run) companionStatusCommand() *cobra.Command {
 		Short:             "Show companions; exit 3 unless all are RUNNING",
 		Example:           r.examples("companion status", "companion status rq scheduler:2 --json"),
 		ValidArgsFunction: r.completeNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			s, err := r.selected(cmd.Context(), c, args)
+		RunE: r.asking(func(ctx context.Context, c *control.Client, args []string) error {
+			s, err := r.selected(ctx, c, args)
 			if err != nil {
 				return err
 			}
@@ -64,7 +59,7 @@ func (r *run) companionStatusCommand() *cobra.Command {
 				}
 			}
 			return nil
-		},
+		}),
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -92,18 +87,6 @@ func (w *waiting) flags(cmd *cobra.Command) {
 	jsonFlag(cmd, &w.asJSON)
 	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "do not wait until it is done")
 	timeoutFlag(cmd, &w.timeout)
-}
-
-func timeoutFlag(cmd *cobra.Command, to *time.Duration) {
-	cmd.Flags().DurationVar(to, "timeout", 0, "give up waiting after this `DURATION`; the work goes on")
-}
-
-// limited is a context that ends after the timeout, if there is one.
-func limited(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if timeout > 0 {
-		return context.WithTimeout(ctx, timeout)
-	}
-	return context.WithCancel(ctx)
 }
 
 func (r *run) actCommand(op, short string, examples ...string) *cobra.Command {
@@ -171,17 +154,14 @@ func (r *run) act(ctx context.Context, action control.Action, targets []string, 
 			}
 		}
 	}
-	done := make([][]control.Companion, len(targets))
-	errs := make([]error, len(targets))
-	var acting sync.WaitGroup
-	for i, t := range targets {
-		acting.Go(func() {
-			a := action
-			a.Name, a.Instance, _ = control.ParseTarget(t) // pick has parsed it
-			done[i], errs[i] = c.Act(ctx, a)
-		})
+	if action.Op == control.OpStop && action.Wait && len(targets) > manyTargets {
+		// Each that waits has one of gofork's connections to itself: first all are
+		// asked to stop, and then waited for, some at a time.
+		begin := action
+		begin.Wait = false
+		actAll(ctx, c, begin, targets) // what fails fails again
 	}
-	acting.Wait()
+	done, errs := actAll(ctx, c, action, targets)
 	if err := r.showCompanions(slices.Concat(done...), w.asJSON); err != nil {
 		return err
 	}
@@ -193,6 +173,25 @@ func (r *run) act(ctx context.Context, action control.Action, targets []string, 
 		}
 	}
 	return r.quit(code)
+}
+
+// manyTargets is half of the connections that gofork has for all.
+const manyTargets = 32
+
+// actAll does one thing to each target, all at the same time.
+func actAll(ctx context.Context, c *control.Client, action control.Action, targets []string) ([][]control.Companion, []error) {
+	done := make([][]control.Companion, len(targets))
+	errs := make([]error, len(targets))
+	var acting sync.WaitGroup
+	for i, t := range targets {
+		acting.Go(func() {
+			a := action
+			a.Name, a.Instance, _ = control.ParseTarget(t) // pick has parsed it
+			done[i], errs[i] = c.Act(ctx, a)
+		})
+	}
+	acting.Wait()
+	return done, errs
 }
 
 func (r *run) rereadCommand() *cobra.Command {
@@ -223,6 +222,7 @@ func (r *run) logsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "logs NAME",
 		Short:   "Show what a companion printed last",
+		Long:    "Logs shows what a companion printed, as far as it goes through gofork. Of several\ninstances NAME means all, each line behind its own name; NAME:2 is the second alone.",
 		Example: r.examples("logs rq", "logs -f -n 20 rq:2"),
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -239,19 +239,14 @@ func (r *run) logsCommand() *cobra.Command {
 			}
 			return r.completeNames(cmd, args, toComplete)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			text, err := c.Logs(cmd.Context(), args[0], lines, follow)
+		RunE: r.asking(func(ctx context.Context, c *control.Client, args []string) error {
+			text, err := c.Logs(ctx, args[0], lines, follow)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = text.Close() }() // read to the end, or given up
 			return r.copyOut(text)
-		},
+		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "and what it prints from now on")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many `LINES`")

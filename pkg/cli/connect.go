@@ -3,17 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -26,8 +22,21 @@ func (r *run) client() (*control.Client, error) {
 	return control.Dial(path), nil
 }
 
+// asking is the RunE of a command that asks the running gofork for something.
+func (r *run) asking(ask func(ctx context.Context, c *control.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := r.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return ask(cmd.Context(), c, args)
+	}
+}
+
 // socketPath finds the control socket: -s, GOFORK_SOCKET, the file of -c, else the
-// only socket in the default runtime directory.
+// variables that gofork itself would go by, else the only socket in the runtime
+// directory.
 func (r *run) socketPath() (string, error) {
 	if r.socket != "" {
 		return r.socket, nil
@@ -35,10 +44,14 @@ func (r *run) socketPath() (string, error) {
 	if path := r.getenv("GOFORK_SOCKET"); path != "" {
 		return path, nil
 	}
-	if r.configPath != "" {
-		return r.configuredSocket()
+	path, err := config.SocketOf(config.Source{Path: r.configPath, Environ: r.stdio.Environ})
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", control.ErrUnreachable, err)
 	}
-	return onlySocket(r.runtimeDir())
+	if r.configPath != "" || r.getenv("GOFORK_CONTROL__SOCKET") != "" || r.getenv("GOFORK_NAME") != "" {
+		return path, nil
+	}
+	return onlySocket(filepath.Dir(path)) // of whatever name
 }
 
 // onlySocket is the one in a directory. (A new arbiter's SOCKET.2, there during an
@@ -67,92 +80,6 @@ func onlySocket(dir string) (string, error) {
 
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// runtimeDir is the default of server.runtime_dir.
-func (r *run) runtimeDir() string {
-	if os.Geteuid() == 0 {
-		return "/run/gofork"
-	}
-	if dir := r.getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "gofork")
-	}
-	tmp := r.getenv("TMPDIR")
-	if !filepath.IsAbs(tmp) {
-		tmp = "/tmp"
-	}
-	return filepath.Join(tmp, "gofork-"+strconv.Itoa(os.Geteuid()))
-}
-
-// configuredSocket is the socket that the file of -c leads to. A file that would
-// not pass "check" is good enough as long as it tells: the gofork that should be
-// asked may be running with the version before.
-func (r *run) configuredSocket() (string, error) {
-	c, err := config.Load(config.Source{Path: r.configPath, Environ: r.stdio.Environ}, r.app.known())
-	if err == nil {
-		return c.Control.Socket, nil
-	}
-	text, readErr := readConfig(r.configPath)
-	if readErr != nil {
-		return "", fmt.Errorf("%w: %w", control.ErrUnreachable, readErr)
-	}
-	var file struct {
-		Name   string `toml:"name"`
-		Server struct {
-			Chdir      string `toml:"chdir"`
-			RuntimeDir string `toml:"runtime_dir"`
-		} `toml:"server"`
-		Control struct {
-			Socket string `toml:"socket"`
-		} `toml:"control"`
-	}
-	if toml.Unmarshal(text, &file) != nil {
-		file.Name, file.Server.Chdir, file.Server.RuntimeDir, file.Control.Socket = "", "", "", ""
-	}
-	override := func(v *string, name string) {
-		if s := r.getenv(name); s != "" {
-			*v = s
-		}
-	}
-	override(&file.Name, "GOFORK_NAME")
-	override(&file.Server.RuntimeDir, "GOFORK_SERVER__RUNTIME_DIR")
-	override(&file.Control.Socket, "GOFORK_CONTROL__SOCKET")
-	base, err := filepath.Abs(os.Expand(file.Server.Chdir, r.getenv))
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", control.ErrUnreachable, err)
-	}
-	absolute := func(path string) string {
-		path = os.Expand(path, r.getenv)
-		if filepath.IsAbs(path) {
-			return path
-		}
-		return filepath.Join(base, path)
-	}
-	if file.Control.Socket != "" {
-		return absolute(file.Control.Socket), nil
-	}
-	if file.Name == "" {
-		file.Name = strings.TrimSuffix(filepath.Base(r.configPath), filepath.Ext(r.configPath))
-	}
-	dir := r.runtimeDir()
-	if file.Server.RuntimeDir != "" {
-		dir = absolute(file.Server.RuntimeDir)
-	}
-	return filepath.Join(dir, file.Name+".sock"), nil
-}
-
-// readConfig reads at most what a configuration may hold.
-func readConfig(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	defer func() { _ = f.Close() }() // read-only: nothing is lost
-	b, err := io.ReadAll(io.LimitReader(f, 8<<20))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	return b, nil
 }
 
 // completionTimeout keeps the shell responsive when gofork is not.

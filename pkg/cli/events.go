@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -25,13 +27,8 @@ func (r *run) eventsCommand() *cobra.Command {
 			`events --json | jq 'select(.event == "companion.exited")'`,
 		),
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			_, events, err := c.Events(cmd.Context())
+		RunE: r.asking(func(ctx context.Context, c *control.Client, _ []string) error {
+			began, events, err := c.Events(ctx)
 			if err != nil {
 				return err
 			}
@@ -47,11 +44,22 @@ func (r *run) eventsCommand() *cobra.Command {
 				}
 				r.printf("%s\n", eventLine(e, p))
 			}
-			return nil
-		},
+			return cutShort(ctx, c, began)
+		}),
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// cutShort tells, when a stream of events has ended, whether its gofork has: one that
+// goes on has dropped a reader that was too slow.
+func cutShort(ctx context.Context, c *control.Client, began *control.Status) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // one that is ending may not answer any more
+	defer cancel()
+	if s, err := c.Status(ctx); err == nil && s.PID == began.PID && s.StartedAt.Equal(began.StartedAt) {
+		return errors.New("cannot show more events: this reader was too slow for them")
+	}
+	return nil
 }
 
 // eventLine is an event for people: when, how bad, what, about what.

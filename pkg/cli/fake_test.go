@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/gofork/gofork/pkg/control"
@@ -115,13 +116,13 @@ func (f *fake) Reload(_ context.Context, r control.ReloadRequest) (*control.Relo
 				{Name: "rq-default", Action: "restart", Keys: []string{"command", "env"}},
 				{Name: "scheduler", Action: "none"},
 			},
-		}}, nil
+		}, NeedsRestart: []string{"server.backlog", "server.pidfile"}}, nil
 	case r.CompanionsOnly:
 		return &control.Reload{Error: "cannot load app.toml:3: companion.x.comand: unknown key"}, nil
 	}
 	return &control.Reload{OK: true, Seconds: 0.42, Companions: control.CompanionsChange{
 		Restarted: []string{"rq-default"}, Unchanged: []string{"rq-long", "scheduler"},
-	}}, nil
+	}, NeedsRestart: []string{"server.pidfile"}}, nil
 }
 
 func (f *fake) Scale(_ context.Context, s control.ScaleRequest) (*control.Workers, error) {
@@ -155,6 +156,9 @@ func (f *fake) Logs(_ context.Context, target string, lines int, follow bool) (i
 	f.note([]any{target, lines, follow})
 	if target == "nobody" {
 		return nil, control.UnknownCompanion(target)
+	}
+	if target == "broken" {
+		return io.NopCloser(io.MultiReader(strings.NewReader("half\n"), iotest.ErrReader(errors.New("dropped")))), nil
 	}
 	return io.NopCloser(strings.NewReader("one\ntwo\n")), nil
 }

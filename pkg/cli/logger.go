@@ -12,6 +12,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/output"
 )
 
 // Roles in the log.
@@ -54,10 +55,11 @@ func openJournal(c config.Log, role string, stderr *os.File, environ []string) (
 }
 
 // durationsInSeconds writes a duration as the configuration does, as a number of
-// seconds; slog's own nanoseconds serve nobody who reads or computes.
+// seconds, to the microsecond; slog's own nanoseconds serve nobody who reads or computes.
 func durationsInSeconds(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.Float64Value(a.Value.Duration().Round(time.Microsecond).Seconds())
+		// One division: Seconds would add whole and fraction to 4.9942720000000005.
+		a.Value = slog.Float64Value(float64(a.Value.Duration().Round(time.Microsecond).Microseconds()) / 1e6)
 	}
 	return a
 }
@@ -96,10 +98,11 @@ type appendFile struct {
 }
 
 func (a *appendFile) open() error {
-	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	fd, err := output.OpenAppend(a.path, 0o644) // waits for nobody
 	if err != nil {
-		return fmt.Errorf("cannot open log file: %w", err)
+		return fmt.Errorf("log.file: %w", err)
 	}
+	f := os.NewFile(uintptr(fd), a.path)
 	a.mu.Lock()
 	old := a.file
 	a.file = f

@@ -1,13 +1,42 @@
 package cli
 
-import "runtime/debug"
+import (
+	"math"
+	"runtime/debug"
 
-// spareMemory makes a supervisor collect garbage twice as often as Go would: it
-// allocates when something happens, which is seldom, and lives beside those whom
-// the memory is for. With 1,000 companions it is 3 MiB less for both processes
-// together, and no measurable time. GOGC in the environment has the last word.
-func spareMemory(environ []string) {
-	if lookupEnv(environ, "GOGC") == "" {
-		debug.SetGCPercent(50)
+	"github.com/gofork/gofork/pkg/proc"
+)
+
+// loadMemory is how much a supervisor may take while it starts, in bytes: a
+// thousand companions need a third of it.
+const loadMemory = 64 << 20
+
+// memory is how much of it a supervisor takes: it lives beside those whom the
+// memory is for, and works when something happens, which is seldom. The zero
+// value leaves all to Go, which GOGC and GOMEMLIMIT in the environment ask for.
+type memory struct{ managed bool }
+
+// manageMemory collects no garbage until the start is over, within loadMemory:
+// reading the configuration of a thousand companions would set the collector off
+// twenty times.
+func manageMemory(environ []string) memory {
+	if lookupEnv(environ, "GOGC") != "" || lookupEnv(environ, "GOMEMLIMIT") != "" {
+		return memory{}
 	}
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(loadMemory)
+	return memory{managed: true}
+}
+
+// tidy is called when much has been done and there is nothing more to do: what
+// is free goes back to the system, and so does the code that only the start
+// needed. From then on garbage is collected twice as often as Go would.
+func (m memory) tidy() {
+	if !m.managed {
+		return
+	}
+	debug.SetMemoryLimit(math.MaxInt64)
+	debug.SetGCPercent(50)
+	debug.FreeOSMemory()
+	proc.ReleaseProgram()
 }

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/gofork/gofork/pkg/handoff"
 	"github.com/spf13/cobra"
 )
+
+var errNobodyToNotify = errors.New("cannot notify: NOTIFY_SOCKET is not set, this is no child of a supervisor")
 
 func (r *run) notifyCommand() *cobra.Command {
 	return &cobra.Command{

@@ -28,6 +28,7 @@ const exitUsage = 2
 type workerSpec struct {
 	Worker worker.Spec
 	Log    config.Log
+	Output launch.Wiring
 }
 
 // managerSpec is what the manager is told.
@@ -100,7 +101,13 @@ func runWorker(ctx context.Context, a App, text string) (int, error) {
 		return exitUsage, fmt.Errorf("cannot serve with handler %q: it is not compiled in", spec.Worker.Handler)
 	}
 	logger := log.With("slot", spec.Worker.Slot, "pid", os.Getpid())
-	return worker.Run(ctx, spec.Worker, factory, worker.Options{Logger: logger, Reopen: log.reopen}), nil
+	reopen := func() {
+		log.reopen()
+		if err := spec.Output.Reopen(); err != nil {
+			logger.Error(err.Error())
+		}
+	}
+	return worker.Run(ctx, spec.Worker, factory, worker.Options{Logger: logger, Reopen: reopen}), nil
 }
 
 // encodeWorker is arbiter.Options.HandlerSpec.
@@ -113,7 +120,8 @@ func encodeWorker(c *config.Config, slot, generation int) (string, error) {
 			HeartbeatInterval: w.Timeout / 3, MaxRequests: jittered(w.MaxRequests, w.MaxRequestsJitter),
 			HTTP: w.HTTP, StopSignal: w.StopSignal, Access: c.Log.Access, ArbiterPID: os.Getpid(),
 		},
-		Log: c.Log,
+		Log:    c.Log,
+		Output: launch.Wiring{Stdout: w.Stdout, Stderr: w.Stderr},
 	})
 }
 
@@ -126,7 +134,8 @@ func jittered(n, jitter int) int {
 }
 
 func runManager(text string) (int, error) {
-	spareMemory(os.Environ())
+	memory := manageMemory(os.Environ())
+	keepThreads()
 	var spec managerSpec
 	if err := decodeSpec(text, &spec); err != nil {
 		return exitUsage, err
@@ -153,7 +162,7 @@ func runManager(text string) (int, error) {
 	}
 	o := companion.Options{
 		Link: conn, System: system, Logger: log.Logger, Environ: os.Environ(), Self: proc.Self,
-		ArbiterPID: spec.ArbiterPID, Signals: signals, Random: rand.Float64, Reopen: log.reopen, Terminal: log.terminal,
+		ArbiterPID: spec.ArbiterPID, Signals: signals, Random: rand.Float64, Reopen: log.reopen, Tidy: memory.tidy, Terminal: log.terminal,
 		TargetSpec: func(t companion.TargetSpec) (string, error) { return encodeSpec(targetSpec{t, spec.Log}) },
 	}
 	if notify, err := handoff.ListenNotify(spec.NotifyPath); err != nil {

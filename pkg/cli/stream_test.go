@@ -29,11 +29,37 @@ func TestEventsAreALineEach(t *testing.T) {
 	} {
 		f := newFake()
 		f.events <- exited()
-		close(f.events)
-		code, stdout, stderr := gofork(t, nil, "events", tt.flag, "-s", startFake(t, f))
-		if code != 0 || stdout != tt.want {
-			t.Errorf("exit code %d, prints\n%swant\n%s%s", code, stdout, tt.want, stderr)
+		socket := startFake(t, f)
+		ctx, cancel := context.WithCancel(t.Context())
+		out := &page{drawn: make(chan struct{}, 1)}
+		code := make(chan int, 1)
+		go func() {
+			code <- App{}.Run(ctx, []string{"events", tt.flag, "-s", socket}, Stdio{Out: out, Err: out})
+		}()
+		<-out.drawn
+		cancel()
+		if c := <-code; c != 0 || out.buf.String() != tt.want {
+			t.Errorf("exit code %d, prints\n%swant\n%s", c, out.buf.String(), tt.want)
 		}
+	}
+}
+
+// The stream of a reader that is too slow ends as that of a gofork that ends: only
+// one of them is what the reader waits for.
+func TestEventsThatAreCutShortAreAFailure(t *testing.T) {
+	f := newFake()
+	f.events <- exited()
+	close(f.events) // dropped: the gofork itself goes on answering
+	code, stdout, stderr := gofork(t, nil, "events", "-s", startFake(t, f))
+	if code != ExitFailed || !strings.Contains(stdout, "companion.exited") || !strings.Contains(stderr, "too slow") {
+		t.Errorf("exit code %d, prints\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestLogsThatAreCutShortAreAFailure(t *testing.T) {
+	code, stdout, stderr := gofork(t, nil, "logs", "broken", "-s", startFake(t, newFake()))
+	if code != ExitFailed || stdout != "half\n" || !strings.Contains(stderr, "too slow") || strings.Contains(stderr, "EOF") {
+		t.Errorf("exit code %d, prints\n%s%s", code, stdout, stderr)
 	}
 }
 

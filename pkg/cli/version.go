@@ -1,13 +1,16 @@
 package cli
 
 import (
-	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
 )
 
-var errNobodyToNotify = errors.New("cannot notify: NOTIFY_SOCKET is not set, this is no child of a supervisor")
+// versionLine is for people and bug reports.
+func (r *run) versionLine() string {
+	return fmt.Sprintf("%s %s (%s, %s/%s)\n", r.name, r.app.version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
 func (r *run) versionCommand() *cobra.Command {
 	var asJSON bool
@@ -26,7 +29,7 @@ func (r *run) versionCommand() *cobra.Command {
 			if asJSON {
 				return r.printJSON(v)
 			}
-			r.printf("%s %s (%s, %s)\n", v.Name, v.Version, v.Go, v.Platform)
+			r.printf("%s", r.versionLine())
 			return nil
 		},
 	}

@@ -95,7 +95,13 @@ func (r *run) draw(s *control.Status, targets []string, taken time.Time) error {
 	shown.Workers.List = append([]control.Worker(nil), s.Workers.List...)
 	if since >= time.Second {
 		for i := range shown.Companions {
-			shown.Companions[i].Describe(time.Now())
+			c := &shown.Companions[i]
+			if c.StartedAt != nil {
+				// From what was said of its age: the clock may have been set since it began.
+				began := taken.Add(-time.Duration(c.UptimeSeconds * float64(time.Second)))
+				c.StartedAt = &began
+			}
+			c.Describe(time.Now())
 		}
 		for i := range shown.Workers.List {
 			shown.Workers.List[i].UptimeSeconds += since.Seconds()

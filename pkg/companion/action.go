@@ -17,7 +17,7 @@ type (
 	// then.
 	startProcess struct {
 		id
-		spec config.Companion
+		spec *config.Companion
 	}
 	// signalProcess sends to the leader alone.
 	signalProcess struct {

@@ -28,8 +28,11 @@ func (c *core) apply(now time.Time, a link.Apply) {
 	c.answerApply() // the arbiter asks one at a time; an old question is not left open
 	p := &pendingApply{id: a.ID, open: map[*instance]bool{}, change: noChange()}
 	c.pending = p
-	specs := slices.Clone(a.Specs)
-	slices.SortFunc(specs, func(x, y config.Companion) int { return strings.Compare(x.Name, y.Name) })
+	specs := make([]*config.Companion, len(a.Specs))
+	for n, spec := range a.Specs {
+		specs[n] = &spec // by itself: one that lives long keeps no other
+	}
+	slices.SortFunc(specs, func(x, y *config.Companion) int { return strings.Compare(x.Name, y.Name) })
 	wanted := make(map[string]bool, len(specs))
 	for _, spec := range specs {
 		wanted[spec.Name] = true
@@ -69,7 +72,7 @@ func noChange() control.CompanionsChange {
 
 // applyOne brings the instances of one companion in step with its spec, and
 // returns the list of the result to which it belongs.
-func (c *core) applyOne(now time.Time, spec config.Companion, present []*instance, remembered map[key]link.Instance, reload bool) *[]string {
+func (c *core) applyOne(now time.Time, spec *config.Companion, present []*instance, remembered map[key]link.Instance, reload bool) *[]string {
 	result := &c.pending.change.Unchanged
 	if len(present) == 0 {
 		result = &c.pending.change.Added
@@ -87,6 +90,9 @@ func (c *core) applyOne(now time.Time, spec config.Companion, present []*instanc
 		}
 		changed := i.spec.Hash != spec.Hash
 		i.spec = spec
+		if i.live.Hash == spec.Hash {
+			i.live = spec // the same; the old one can go
+		}
 		i.changed = i.changed || changed
 		switch {
 		case i.phase == stopping && i.then == thenRemove:
@@ -113,7 +119,7 @@ func (c *core) applyOne(now time.Time, spec config.Companion, present []*instanc
 
 // introduce makes a new instance, or one that an earlier manager had: what users
 // stopped stays stopped, and what had come to its end is not run again.
-func (c *core) introduce(spec config.Companion, number int, remembered map[key]link.Instance) {
+func (c *core) introduce(spec *config.Companion, number int, remembered map[key]link.Instance) {
 	i := c.add(spec, number)
 	r, known := remembered[i.key]
 	if !known {

@@ -121,7 +121,7 @@ func TestRemovedAndPutBackWhileItStops(t *testing.T) {
 
 	t.Run("without autostart", func(t *testing.T) {
 		r := newRig(t, specOf("a")).up("a").apply()
-		r.apply(specOf("a", func(s *config.Companion) { s.Autostart = false }))
+		r.apply(specOf("a", byHand))
 		r.exit("a", exitStatus{}).is("a", stopped).orders()
 		if r.get("a").wanted {
 			t.Error("it is wanted up")
@@ -271,7 +271,7 @@ func TestRememberedInstances(t *testing.T) {
 }
 
 func TestAutostartFalseWaitsForAStart(t *testing.T) {
-	r := newRig(t, specOf("a", func(s *config.Companion) { s.Autostart = false })).is("a", stopped)
+	r := newRig(t, specOf("a", byHand)).is("a", stopped)
 	r.wants("a is STOPPED", "INFO companions.applied", "applied 1")
 	if d := r.get("a").view().Desired; d != control.Down {
 		t.Errorf("desired %s", d)

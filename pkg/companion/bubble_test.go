@@ -57,9 +57,9 @@ func inBubbleOf(t *testing.T, script func(proc.Command) proctest.Script, test fu
 		defer m.system.Close()
 		var running sync.WaitGroup
 		running.Go(func() {
-			for message := range m.arbiter.Received() {
+			for messages := range m.arbiter.Received() {
 				m.mu.Lock()
-				m.said = append(m.said, message)
+				m.said = append(m.said, messages...)
 				m.mu.Unlock()
 			}
 		})

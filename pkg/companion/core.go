@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
-	"github.com/gofork/gofork/pkg/control"
 	"github.com/gofork/gofork/pkg/link"
 	"github.com/gofork/gofork/pkg/proc"
 )
@@ -26,6 +25,7 @@ type core struct {
 	instances []*instance // by name, then number: the order of everything
 	byKey     map[key]*instance
 	attempts  map[key]int // the last attempt of every instance that ever was: a removed one that comes back goes on counting
+	agenda    agenda
 	waiters   []*waiter
 	pending   *pendingApply
 
@@ -44,40 +44,14 @@ func newCore(random func() float64) *core {
 // step takes one fact in and says what is to be done about it.
 func (c *core) step(now time.Time, e event) []action {
 	c.actions = nil
-	switch e := e.(type) {
-	case applyAsked:
-		c.apply(now, e.Apply)
-	case actAsked:
-		c.act(now, e.Act)
-	case shutdownAsked:
-		c.shutDown(now, e)
-	case processStarted:
-		if i := c.current(e.id); i != nil {
-			c.started(now, i, e.pid)
-		}
-	case processExited:
-		if i := c.current(e.id); i != nil {
-			c.exited(now, i, e)
-		}
-	case groupEnded:
-		if i := c.current(e.id); i != nil && i.leftover {
-			c.groupEnded(now, i)
-		}
-	case readyReceived:
-		if i := c.current(e.id); i != nil && i.phase == starting {
-			c.run(now, i)
-		}
-	case processMeasured:
-		if i := c.current(e.id); i != nil && i.phase == running && i.live.MaxMemory > 0 && e.rss > i.live.MaxMemory {
-			c.stop(now, i, i.live.StopTimeout, thenStart, causeMemory)
-		}
-	case timePassed:
-		for _, i := range slices.Clone(c.instances) {
-			c.deadlines(now, i)
+	touched := c.take(now, e)
+	c.settleApply()
+	c.publish(touched)
+	for _, i := range touched {
+		if c.byKey[i.key] == i {
+			c.agenda.put(i)
 		}
 	}
-	c.settleApply()
-	c.publish()
 	if c.shutdown && !c.finished && !slices.ContainsFunc(c.instances, (*instance).lives) {
 		c.finished = true
 		c.do(finish{})
@@ -85,14 +59,57 @@ func (c *core) step(now time.Time, e event) []action {
 	return c.actions
 }
 
-// earliest is the next moment at which a timePassed is wanted; zero = never.
-func (c *core) earliest() time.Time {
-	var t time.Time
-	for _, i := range c.instances {
-		t = sooner(t, i.earliest())
+// take carries a fact to whom it is about and returns who may have changed by it.
+func (c *core) take(now time.Time, e event) []*instance {
+	switch e := e.(type) {
+	case applyAsked:
+		c.apply(now, e.Apply)
+	case actAsked:
+		c.act(now, e.Act)
+	case shutdownAsked:
+		c.shutDown(now, e)
+	case timePassed:
+		due := c.agenda.due(now)
+		slices.SortFunc(due, byKey)
+		for _, i := range due {
+			c.deadlines(now, i)
+		}
+		return due
+	case aboutAttempt:
+		i := c.current(e.about())
+		if i == nil {
+			return nil
+		}
+		c.takeOf(now, i, e)
+		return []*instance{i}
 	}
-	return t
+	return c.instances
 }
+
+// takeOf is take for the present attempt of one instance.
+func (c *core) takeOf(now time.Time, i *instance, e aboutAttempt) {
+	switch e := e.(type) {
+	case processStarted:
+		c.started(now, i, e.pid)
+	case processExited:
+		c.exited(now, i, e)
+	case groupEnded:
+		if i.leftover {
+			c.groupEnded(now, i)
+		}
+	case readyReceived:
+		if i.phase == starting {
+			c.run(now, i)
+		}
+	case processMeasured:
+		if i.phase == running && i.live.MaxMemory > 0 && e.rss > i.live.MaxMemory {
+			c.stop(now, i, i.live.StopTimeout, thenStart, causeMemory)
+		}
+	}
+}
+
+// earliest is the next moment at which a timePassed is wanted; zero = never.
+func (c *core) earliest() time.Time { return c.agenda.earliest() }
 
 // due says whether an ordered start is still to be carried out: a stop that
 // comes before the process exists makes the order void.
@@ -111,17 +128,21 @@ func (c *core) current(a id) *instance {
 	return nil
 }
 
-func (c *core) add(spec config.Companion, number int) *instance {
+func (c *core) add(spec *config.Companion, number int) *instance {
 	i := &instance{key: key{spec.Name, number}, spec: spec, live: spec, phase: stopped, changed: true}
-	at, _ := slices.BinarySearchFunc(c.instances, i.key, func(o *instance, k key) int {
-		return cmp.Or(cmp.Compare(o.name, k.name), cmp.Compare(o.number, k.number))
-	})
+	at, _ := slices.BinarySearchFunc(c.instances, i, byKey)
 	c.instances = slices.Insert(c.instances, at, i)
 	c.byKey[i.key] = i
 	return i
 }
 
+// byKey is the order of everything.
+func byKey(a, b *instance) int {
+	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.number, b.number))
+}
+
 func (c *core) remove(i *instance) {
+	c.agenda.drop(i)
 	c.instances = slices.DeleteFunc(c.instances, func(o *instance) bool { return o == i })
 	delete(c.byKey, i.key)
 	c.resolve(i, outcomeRemoved)
@@ -379,7 +400,11 @@ func (c *core) shutDown(now time.Time, e shutdownAsked) {
 	for _, i := range slices.Clone(c.instances) {
 		switch {
 		case i.lives() && i.phase != stopping:
-			c.stop(now, i, i.live.StopTimeout, thenStop, e.cause)
+			window := i.live.StopTimeout
+			if c.quick {
+				window = min(window, quickWindow)
+			}
+			c.stop(now, i, window, thenStop, e.cause)
 		case i.phase == stopping:
 			if i.then == thenStart {
 				i.then = thenStop
@@ -407,62 +432,4 @@ func (c *core) final(i *instance, s exitStatus) {
 		code = 5
 	}
 	c.do(send{link.Message{Final: &link.Final{Name: i.name, Instance: i.number, Code: code, Reason: i.lastExit.Sentence()}}})
-}
-
-// publish tells the arbiter what has changed.
-func (c *core) publish() {
-	var changed []action
-	for _, i := range c.instances {
-		if i.changed {
-			i.changed = false
-			changed = append(changed, send{link.Message{Instance: i.view()}})
-		}
-	}
-	if len(changed) == 0 {
-		return
-	}
-	// Before every answer (see package link) and every event of the same step:
-	// who has heard of a change can ask for it.
-	at := slices.IndexFunc(c.actions, func(a action) bool {
-		switch a.(type) {
-		case record, send:
-			return true
-		default:
-			return false
-		}
-	})
-	if at < 0 {
-		at = len(c.actions)
-	}
-	c.actions = slices.Insert(c.actions, at, changed...)
-}
-
-// view is what the arbiter is told of an instance.
-func (i *instance) view() *link.Instance {
-	v := &link.Instance{
-		Companion: control.Companion{
-			Name: i.name, Instance: i.number, State: string(i.phase), Desired: control.Down,
-			PID: i.pid, Hash: i.spec.Hash, Restarts: i.restarts, Exits: i.exits,
-			Failures: i.failures.Failures, StopKills: i.stopKills, LastExit: i.lastExit,
-		},
-	}
-	if i.wanted {
-		v.Desired = control.Up
-	}
-	if i.pid != 0 {
-		at := i.startedAt
-		v.StartedAt = &at
-	}
-	if i.phase == backoff && !i.deadline.IsZero() {
-		at := i.deadline
-		v.NextRetryAt = &at
-	}
-	if i.lives() && i.group != 0 {
-		v.Group, v.StopSignal, v.StopTimeout, v.StopGroup = i.group, i.live.StopSignal, i.live.StopTimeout, i.live.StopGroup
-	}
-	if i.pid != 0 {
-		w := wiringOf(&i.live)
-		v.Piped = w.Piped()
-	}
-	return v
 }

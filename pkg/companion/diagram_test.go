@@ -84,7 +84,7 @@ func TestEveryArrowOfTheDiagramCanBeWalked(t *testing.T) {
 		"removed":                    func(r *rig) { r.apply() },
 		"removed before its process": func(r *rig) { r.apply() },
 		"apply":                      func(r *rig) { r.apply(specOf("a")) },
-		"apply, autostart off":       func(r *rig) { r.apply(specOf("a", func(s *config.Companion) { s.Autostart = false })) },
+		"apply, autostart off":       func(r *rig) { r.apply(specOf("a", byHand)) },
 	}
 	for _, a := range arrows(t) {
 		t.Run(string(a.from)+" "+a.on+" "+string(a.to), func(t *testing.T) {

@@ -23,6 +23,14 @@ type id struct {
 // event is a fact that the core has to know. The set is closed.
 type event interface{ event() }
 
+// aboutAttempt is a fact about one attempt. It changes no other instance.
+type aboutAttempt interface {
+	event
+	about() id
+}
+
+func (a id) about() id { return a }
+
 type (
 	// applyAsked is the arbiter's apply(specs).
 	applyAsked struct{ link.Apply }

@@ -33,8 +33,8 @@ const (
 // instance is one process to be kept. It is plain data, owned by the core.
 type instance struct {
 	key
-	spec config.Companion // what the next attempt runs
-	live config.Companion // what the living, or last, attempt runs: its windows and signals count
+	spec *config.Companion // what the next attempt runs; shared and never changed, as is live
+	live *config.Companion // what the living, or last, attempt runs: its windows and signals count
 
 	phase    phase
 	wanted   bool      // desired: up
@@ -64,6 +64,9 @@ type instance struct {
 	lastExit  *control.Exit
 
 	changed bool // the arbiter has not been told yet
+
+	at    time.Time // earliest, as the agenda has it
+	place int       // in the agenda, from 1; 0 = not in it
 }
 
 // lives says whether any process of the instance may be alive.

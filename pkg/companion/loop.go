@@ -1,7 +1,6 @@
 package companion
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/gofork/gofork/pkg/launch"
 	"github.com/gofork/gofork/pkg/link"
 	"github.com/gofork/gofork/pkg/proc"
+	"github.com/gofork/gofork/pkg/quiet"
 )
 
 // Options is what a manager is given by its process.
@@ -31,6 +31,7 @@ type Options struct {
 	// TargetSpec encodes what the process of a Go function reads from its environment.
 	TargetSpec func(TargetSpec) (string, error)
 	Reopen     func()    // reopens the manager's own log file
+	Tidy       func()    // gives memory back when there was much to do and is nothing; nil: not at all
 	Terminal   io.Writer // where captured lines go behind a prefix when people read along; nil: they become records
 }
 
@@ -53,19 +54,23 @@ type loop struct {
 	starts []startProcess // the same; they are slow and wait until all else is done
 	timer  *time.Timer
 	armed  time.Time // what the timer is set to; zero = stopped
+	quiet  *quiet.Watch
 
 	outputs   launch.Outputs
-	followers map[uint64]context.CancelFunc
+	followers map[uint64]*follower
 	settling  chan struct{}  // closed when the last settle has ended; nil: there was none yet
 	helpers   sync.WaitGroup // goroutines that follow and settle output
 
-	members map[int][]int // by group, of one moment; nil = not looked at
+	members map[int][]int   // by group, of one moment; nil = not looked at
+	drops   handoff.DropLog // of Notify
 
 	ids     map[int]id // living leaders and leftover groups by pid, which is the pgid
 	pids    map[id]int
 	streams map[key]*launch.Streams
 
-	received <-chan link.Message // nil once the arbiter is gone
+	received <-chan []link.Message // nil once the arbiter is gone
+	outbox   []link.Message        // for the arbiter, not sent yet
+	told     time.Time             // when it was last emptied
 	done     bool
 }
 
@@ -74,9 +79,10 @@ func newLoop(o Options) *loop {
 		Options: o, core: newCore(o.Random), env: launch.NewEnvironment(o.Environ),
 		ids: map[int]id{}, pids: map[id]int{}, streams: map[key]*launch.Streams{},
 		received:  o.Link.Received(),
-		followers: map[uint64]context.CancelFunc{},
+		followers: map[uint64]*follower{},
 		outputs:   launch.Outputs{Logger: o.Logger, Terminal: o.Terminal},
 		timer:     time.NewTimer(time.Hour),
+		quiet:     quiet.Over(o.Tidy),
 	}
 	l.timer.Stop()
 	return l
@@ -101,19 +107,50 @@ func (l *loop) run() {
 				l.arm()
 				l.poll()
 			}
+			if time.Since(l.told) > tellWithin {
+				l.tell()
+			}
 		default:
 			l.members = nil // the moment is over
+			l.tell()
 			l.arm()
 			l.wait()
 		}
 	}
+	l.tell()
+}
+
+// tellWithin is how old news for the arbiter may become while there is more to do.
+// Each sending wakes two threads, here and there, which the processes being
+// started have better use for.
+const tellWithin = 5 * time.Millisecond
+
+// tellAt is how many messages are news enough.
+const tellAt = 256
+
+// say puts a message into the outbox.
+func (l *loop) say(m link.Message) {
+	if l.outbox = append(l.outbox, m); len(l.outbox) >= tellAt {
+		l.tell()
+	}
+}
+
+// tell sends what is in the outbox.
+func (l *loop) tell() {
+	l.told = time.Now()
+	if len(l.outbox) == 0 {
+		return
+	}
+	l.Link.Send(l.outbox...)
+	clear(l.outbox)
+	l.outbox = l.outbox[:0]
 }
 
 // wait takes one fact in.
 func (l *loop) wait() {
 	select {
-	case m, ok := <-l.received:
-		l.hear(m, ok)
+	case messages, ok := <-l.received:
+		l.hear(messages, ok)
 	case <-l.System.Changed():
 		l.reap()
 	case <-l.notified():
@@ -128,8 +165,8 @@ func (l *loop) wait() {
 // poll takes one fact in if there is one.
 func (l *loop) poll() {
 	select {
-	case m, ok := <-l.received:
-		l.hear(m, ok)
+	case messages, ok := <-l.received:
+		l.hear(messages, ok)
 	case <-l.System.Changed():
 		l.reap()
 	case <-l.notified():
@@ -142,16 +179,34 @@ func (l *loop) poll() {
 	}
 }
 
+// step puts what the core orders into the queues. Signals go first: those who are
+// asked to end do so while the rest is written down. SIGKILL keeps its place
+// behind the record that names who is still there to be killed.
 func (l *loop) step(e event) {
 	actions := l.core.step(time.Now(), e)
 	together(actions)
 	for _, a := range actions {
-		if s, ok := a.(startProcess); ok {
-			l.starts = append(l.starts, s)
-		} else {
+		if asks(a) {
 			l.queue = append(l.queue, a)
 		}
 	}
+	for _, a := range actions {
+		if s, ok := a.(startProcess); ok {
+			l.starts = append(l.starts, s)
+		} else if !asks(a) {
+			l.queue = append(l.queue, a)
+		}
+	}
+}
+
+func asks(a action) bool {
+	switch a := a.(type) {
+	case signalProcess:
+		return a.signal != syscall.SIGKILL
+	case signalGroup:
+		return a.signal != syscall.SIGKILL
+	}
+	return false
 }
 
 // together marks the messages of one step as of one moment.
@@ -171,12 +226,13 @@ func together(actions []action) {
 
 func (l *loop) ring() {
 	l.armed = time.Time{}
+	l.quiet.Due(time.Now())
 	l.step(timePassed{})
 }
 
 // arm sets the one timer to the earliest deadline of all.
 func (l *loop) arm() {
-	at := l.core.earliest()
+	at := sooner(l.core.earliest(), l.quiet.Deadline(time.Now()))
 	if at.Equal(l.armed) {
 		return
 	}
@@ -188,21 +244,24 @@ func (l *loop) arm() {
 }
 
 // hear takes in what the arbiter says, or that it is gone.
-func (l *loop) hear(m link.Message, ok bool) {
-	switch {
-	case !ok:
+func (l *loop) hear(messages []link.Message, ok bool) {
+	if !ok {
 		l.received = nil
 		l.step(shutdownAsked{cause: causeArbiter})
-	case m.Apply != nil:
-		l.step(applyAsked{*m.Apply})
-	case m.Act != nil:
-		l.step(actAsked{*m.Act})
-	case m.Stop != nil:
-		l.step(shutdownAsked{quick: m.Stop.Quick, cause: causeShutdown})
-	case m.Reopen != nil:
-		l.reopen()
-	case m.Logs != nil:
-		l.logs(*m.Logs)
+	}
+	for _, m := range messages {
+		switch {
+		case m.Apply != nil:
+			l.step(applyAsked{*m.Apply})
+		case m.Act != nil:
+			l.step(actAsked{*m.Act})
+		case m.Stop != nil:
+			l.step(shutdownAsked{quick: m.Stop.Quick, cause: causeShutdown})
+		case m.Reopen != nil:
+			l.reopen()
+		case m.Logs != nil:
+			l.logs(*m.Logs)
+		}
 	}
 }
 
@@ -270,4 +329,5 @@ func (l *loop) notifications() {
 			l.step(readyReceived{a})
 		}
 	}
+	l.drops.Tell(l.Notify, time.Now(), l.Logger)
 }

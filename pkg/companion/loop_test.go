@@ -279,7 +279,7 @@ func TestReopenSignalReopens(t *testing.T) {
 	reopened := 0
 	l.Reopen = func() { reopened++ }
 	l.signal(syscall.SIGUSR1)
-	l.hear(link.Message{Reopen: &link.Reopen{}}, true)
+	l.hear([]link.Message{{Reopen: &link.Reopen{}}}, true)
 	l.signal(syscall.SIGHUP) // the arbiter's business
 	if reopened != 2 {
 		t.Errorf("reopened %d times", reopened)

@@ -65,16 +65,18 @@ func TestReadyMessageOfAGroupMemberMakesItRun(t *testing.T) {
 	}()
 	never := target("a", func(s *config.Companion) { s.Startsecs = 1 << 60 })
 	arbiter.Send(link.Message{Apply: &link.Apply{ID: 1, Specs: []config.Companion{never}}})
-	for m := range arbiter.Received() {
-		switch {
-		case m.Applied != nil:
-			for _, text := range []string{"STATUS=warming up", "READY=1"} {
-				if err := handoff.Notify(notify.Path(), text); err != nil {
-					t.Error(err)
+	for messages := range arbiter.Received() {
+		for _, m := range messages {
+			switch {
+			case m.Applied != nil:
+				for _, text := range []string{"STATUS=warming up", "READY=1"} {
+					if err := handoff.Notify(notify.Path(), text); err != nil {
+						t.Error(err)
+					}
 				}
+			case m.Instance != nil && m.Instance.State == control.Running:
+				arbiter.Send(link.Message{Stop: &link.Stop{}})
 			}
-		case m.Instance != nil && m.Instance.State == control.Running:
-			arbiter.Send(link.Message{Stop: &link.Stop{}})
 		}
 	}
 	<-ended

@@ -18,6 +18,7 @@ import (
 var background = context.Background()
 
 func (l *loop) perform(a action) {
+	l.quiet.Did()
 	switch a := a.(type) {
 	case signalProcess:
 		if pid, ok := l.pids[a.id]; ok {
@@ -42,7 +43,7 @@ func (l *loop) perform(a action) {
 				d.Message += "; it printed last:\n" + strings.Join(lines, "\n")
 			}
 		}
-		l.Link.Send(a.message)
+		l.say(a.message)
 	case forget:
 		l.forget(a.key)
 	case finish:
@@ -51,9 +52,9 @@ func (l *loop) perform(a action) {
 }
 
 func (l *loop) start(a startProcess) {
-	pid, err := l.spawn(&a.spec, a.number)
+	pid, err := l.spawn(a.spec, a.number)
 	if err != nil {
-		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(program(&a.spec), err)}
+		status := exitStatus{code: launch.FailureCode(err), startError: launch.FailureReason(program(a.spec), err)}
 		l.step(processExited{id: a.id, status: status})
 		return
 	}
@@ -112,15 +113,8 @@ func (l *loop) record(r record) {
 		attrs = append(attrs, slog.Any("survivors", pids))
 	}
 	l.Logger.LogAttrs(background, r.level, r.message, attrs...)
-	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: make(map[string]any, len(attrs))}
-	for _, at := range attrs[1:] {
-		if at.Value.Kind() == slog.KindDuration {
-			e.Attrs[at.Key] = at.Value.Duration().Seconds()
-			continue
-		}
-		e.Attrs[at.Key] = at.Value.Any()
-	}
-	l.Link.Send(link.Message{Event: e, More: r.more})
+	e := &link.Event{Time: time.Now(), Level: r.level.String(), Event: r.event, Message: r.message, Attrs: link.AttrsOf(attrs[1:])}
+	l.say(link.Message{Event: e, More: r.more})
 }
 
 // survivors are who lives in the group of an attempt. One look at all processes
@@ -147,12 +141,14 @@ func (l *loop) finish() {
 
 func (l *loop) close() {
 	l.timer.Stop()
-	for _, stop := range l.followers {
-		stop()
+	for _, f := range l.followers {
+		close(f.last)
 	}
-	// First the captures, whose end is the end of followers and settles too.
+	// The end of the captures is the end of followers and settles too: what is in
+	// them is sent while there is room.
 	for k := range l.streams {
 		l.forget(k)
 	}
 	l.helpers.Wait()
+	l.quiet.Wait()
 }

@@ -80,12 +80,10 @@ func (c *core) act(now time.Time, a link.Act) {
 func (c *core) begin(now time.Time, op string, i *instance) (open bool) {
 	switch op {
 	case opStart:
-		if i.phase == running {
-			return false
+		if i.up() {
+			return false // done already
 		}
-		if !i.up() {
-			i.failures.Reset()
-		}
+		i.failures.Reset()
 		c.bringUp(now, i, causeRestart)
 		return i.phase != running
 	case opStop:

@@ -11,9 +11,8 @@ import (
 
 // situations bring companion "a" into each state.
 func situations() map[phase]func(testing.TB) *rig {
-	down := func(s *config.Companion) { s.Autostart = false }
 	return map[phase]func(testing.TB) *rig{
-		stopped:  func(t testing.TB) *rig { return newRig(t, specOf("a", down)) },
+		stopped:  func(t testing.TB) *rig { return newRig(t, specOf("a", byHand)) },
 		starting: func(t testing.TB) *rig { return newRig(t, specOf("a")).begin("a") },
 		running:  func(t testing.TB) *rig { return newRig(t, specOf("a")).up("a") },
 		backoff:  func(t testing.TB) *rig { return newRig(t, specOf("a")).up("a").exit("a", crash) },
@@ -52,7 +51,7 @@ func TestRequestsInEveryState(t *testing.T) {
 		{exited, opStart, starting, begin, open},
 		{fatal, opStart, starting, begin, open},
 		{backoff, opStart, starting, begin, open},
-		{starting, opStart, starting, "", open}, // done already; who waits is told when it is up
+		{starting, opStart, starting, "", done}, // done already
 		{running, opStart, running, "", done},
 		{stopping, opStart, stopping, "", open},
 
@@ -174,7 +173,7 @@ func TestStartLearnsOfAFailure(t *testing.T) {
 		{"exited, a success", func(s *config.Companion) { s.Autorestart = config.RestartNever }, exitStatus{}, "done"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, specOf("a", tt.spec, func(s *config.Companion) { s.Autostart = false }))
+			r := newRig(t, specOf("a", tt.spec, byHand))
 			id := r.act(opStart, "a")
 			if tt.exit.startError == "" {
 				r.begin("a")
@@ -215,9 +214,9 @@ func TestWhoDoesNotWaitIsAnsweredAtOnceAndAfterTheRecord(t *testing.T) {
 }
 
 func TestRemovalAnswersWhoWaits(t *testing.T) {
-	r := newRig(t, specOf("a"), specOf("b"), specOf("c"), specOf("d")).begin("a").up("b").up("c")
+	r := newRig(t, specOf("a", byHand), specOf("b"), specOf("c"), specOf("d", byHand)).up("b").up("c")
 	start, stop, restart, ordered := r.act(opStart, "a"), r.act(opStop, "b"), r.act(opRestart, "c"), r.act(opStart, "d")
-	r.apply()
+	r.begin("a").apply()
 	r.answered(ordered, "conflict: cannot start d: removed from the configuration")
 	r.answered(start, "conflict: cannot start a: removed from the configuration").answered(stop, "")
 	r.exit("a", exitStatus{}).exit("b", exitStatus{}).exit("c", exitStatus{})

@@ -74,6 +74,9 @@ func (r *rig) applyAll(a link.Apply) *rig {
 	return r.do(applyAsked{a})
 }
 
+// byHand is a companion that is started by request only.
+func byHand(s *config.Companion) { s.Autostart = false }
+
 // act asks and waits; "a" means all instances, "a:2" one.
 func (r *rig) act(op, target string) (id uint64) {
 	r.acts++

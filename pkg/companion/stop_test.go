@@ -27,7 +27,7 @@ func TestStopSignalThenSIGKILLAfterTheWindow(t *testing.T) {
 			tt.stop(r)
 			r.is("a", stopping).orders("SIGTERM to group a#1")
 			rec := r.recorded("companion.stopping")
-			if attr(rec, "cause") != tt.cause || attr(rec, "signal") != "SIGTERM" {
+			if attr(rec, "cause") != tt.cause || attr(rec, "signal") != "SIGTERM" || attr(rec, "window") != tt.window {
 				t.Errorf("%v", rec)
 			}
 			r.passTo(tt.window).wants("a is STOPPING", "WARN companion.killed", "SIGKILL to group a#1")
@@ -71,7 +71,7 @@ func TestSecondShutdownIsQuick(t *testing.T) {
 func TestShutdownEndsEveryStateAndFinishesWhenNothingLives(t *testing.T) {
 	never := func(s *config.Companion) { s.Autorestart = config.RestartNever }
 	r := newRig(t,
-		specOf("backoff"), specOf("down", func(s *config.Companion) { s.Autostart = false }), specOf("exited", never),
+		specOf("backoff"), specOf("down", byHand), specOf("exited", never),
 		specOf("ordered"), specOf("restarting"), specOf("running"), specOf("starting"))
 	r.up("backoff").exit("backoff", crash).up("exited").exit("exited", crash)
 	r.up("restarting").up("running").begin("starting")
@@ -104,9 +104,9 @@ func TestNothingStartsAfterShutdown(t *testing.T) {
 
 // A wait that spans the shutdown learns what became of it.
 func TestShutdownAnswersWhoWaits(t *testing.T) {
-	r := newRig(t, specOf("a"), specOf("b"), specOf("c")).begin("a").up("b").up("c")
+	r := newRig(t, specOf("a", byHand), specOf("b"), specOf("c")).up("b").up("c")
 	start, stop, restart := r.act(opStart, "a"), r.act(opStop, "b"), r.act(opRestart, "c")
-	r.do(shutdownAsked{cause: causeShutdown})
+	r.begin("a").do(shutdownAsked{cause: causeShutdown})
 	r.answered(start, "conflict: cannot start a: gofork is stopping").answered(restart, "conflict: cannot restart c: gofork is stopping")
 	r.answered(stop, "").exit("b", exitStatus{}).answered(stop, "done")
 }

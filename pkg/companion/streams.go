@@ -105,10 +105,13 @@ func (l *loop) reopen() {
 // logs answers a request for the last lines of an instance. Following is a
 // goroutine of its own, which ends with the request, the capture or the manager.
 func (l *loop) logs(q link.Logs) {
-	if q.Cancel {
-		if stop, ok := l.followers[q.ID]; ok {
-			stop()
-			delete(l.followers, q.ID)
+	switch f := l.followers[q.ID]; {
+	case q.Cancel:
+		l.unfollow(q.ID)
+		return
+	case q.Taken > 0:
+		if f != nil {
+			f.give(q.Taken)
 		}
 		return
 	}
@@ -131,16 +134,73 @@ func (l *loop) logs(q link.Logs) {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	l.followers[q.ID] = stop
-	l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID}}) // taken on; the first line may be long in coming
+	f := newFollower(stop)
+	l.followers[q.ID] = f
 	l.helpers.Go(func() {
 		defer stop()
-		for line, err := range capture.Follow(ctx, q.Lines) {
+		end := &link.Lines{ID: q.ID, End: true}
+		for lines, err := range capture.Follow(ctx, q.Lines) {
 			if err != nil {
+				end.Error = &control.Error{Code: codeConflict, Message: "cannot show more of " + k.String() + ": " + err.Error()}
 				break
 			}
-			l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, Lines: []string{line}}})
+			// The first says that the request is taken on; it may have no line.
+			if len(lines) > 0 && !f.take(ctx) {
+				break
+			}
+			l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, Lines: lines}})
 		}
-		l.Link.Send(link.Message{Lines: &link.Lines{ID: q.ID, End: true}})
+		l.Link.Send(link.Message{Lines: end})
 	})
+}
+
+// follower is one who follows the output of an instance. Its room is what keeps the
+// line to an arbiter that takes nothing from growing with what companions print:
+// while there is none the output waits in the capture, which drops who is too far
+// behind.
+type follower struct {
+	stop context.CancelFunc
+	room chan struct{} // a token for each batch that may be sent
+	last chan struct{} // closed when no more room will come: the manager ends
+}
+
+func newFollower(stop context.CancelFunc) *follower {
+	f := &follower{stop: stop, room: make(chan struct{}, link.LinesWindow), last: make(chan struct{})}
+	f.give(link.LinesWindow)
+	return f
+}
+
+// give makes room for n more, and for no more than were ever sent.
+func (f *follower) give(n int) {
+	for range min(n, cap(f.room)) {
+		select {
+		case f.room <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
+// take waits for room; false: there will be none.
+func (f *follower) take(ctx context.Context) bool {
+	select {
+	case <-f.room:
+		return true
+	default:
+	}
+	select {
+	case <-f.room:
+		return true
+	case <-f.last:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// unfollow ends a follower, or forgets one that has ended.
+func (l *loop) unfollow(id uint64) {
+	if f := l.followers[id]; f != nil {
+		f.stop()
+		delete(l.followers, id)
+	}
 }

@@ -70,7 +70,7 @@ func dying(t *testing.T, text string, change ...func(*config.Companion)) *journa
 			return proctest.Script{Life: proctest.AtOnce, Code: 1}
 		})
 	})
-	l.hear(link.Message{Apply: &link.Apply{ID: 1, Specs: []config.Companion{target("a", change...)}}}, true)
+	l.hear([]link.Message{{Apply: &link.Apply{ID: 1, Specs: []config.Companion{target("a", change...)}}}}, true)
 	for len(l.queue) > 0 || len(l.starts) > 0 || len(l.ids) > 0 {
 		switch {
 		case len(l.queue) > 0:

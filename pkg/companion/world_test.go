@@ -3,31 +3,43 @@ package companion
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/gofork/gofork/pkg/config"
-	"github.com/gofork/gofork/pkg/control"
-	"github.com/gofork/gofork/pkg/link"
+	"github.com/gofork/gofork/pkg/historytest"
 )
 
-// world is a small model of everything around the core: an arbiter that asks, a
-// clock that may be late, and processes that exit, ignore signals, leave members
-// of their group behind or cannot be started. Facts reach the core late, and
-// some of them twice.
+// world is a small model of everything around the core: an arbiter that asks and
+// may be gone, a clock that is late, jumps and goes back, and processes that exit,
+// ignore signals, leave members of their group behind or cannot be started. Facts
+// reach the core late, and some of them twice.
 type world struct {
 	t      *rapid.T
+	script *historytest.Script
+	census *historytest.Census
 	core   *core
+	judge  *judge
+	wrong  *mutation // makes the core wrong; nil = it is as it is
+	deck   []deed
+	told   []string // the history so far, when somebody reads it
+	loud   bool
+
 	now    time.Time
 	orders []startProcess // in their order, not begun
-	procs  []*process     // all that were ever begun
+	procs  []*process     // all that were begun and of which anything is to come
 	past   []event        // facts that the core was told
+	gone   map[id]*process
 	applys uint64
 	acts   uint64
 	pids   int
-	laws   *laws
+
+	points    []int // the length of the script behind each fact
+	stopAt    int   // behind that many facts a shutdown is asked for; 0 = behind none
+	stopQuick bool
 }
 
 // process is one attempt that was begun: a leader, and perhaps members.
@@ -35,7 +47,6 @@ type process struct {
 	id
 	spec    config.Companion
 	pid     int
-	began   time.Time
 	leader  bool
 	members bool
 	deaf    bool // both ignore the stop signal
@@ -46,66 +57,64 @@ type process struct {
 
 func (p *process) lives() bool { return p.leader || p.members }
 
-func newWorld(t *rapid.T) *world {
-	w := &world{t: t, now: epoch, pids: 100}
+func newWorld(t *rapid.T, script *historytest.Script, census *historytest.Census, arrows map[[2]phase]bool, wrong *mutation) *world {
+	w := &world{t: t, script: script, census: census, wrong: wrong, deck: deck(), now: epoch, pids: 100, gone: map[id]*process{}}
+	t.Logf("the history: %v", reader{&w.loud})
 	w.core = newCore(func() float64 { return 0.5 })
-	w.laws = newLaws(w)
+	w.judge = newJudge(w, arrows)
 	return w
 }
 
-// run plays a generated history, then ends it: from every point there is a way
-// out, on which everybody is answered.
-func (w *world) run() {
-	commands := []struct {
-		weight int
-		do     func()
-	}{
-		// What is drawn is often among the first.
-		{6, w.pass},
-		{4, w.begin},
-		{4, w.tell},
-		{2, w.ready},
-		{4, w.exitByItself},
-		{4, w.actOn},
-		{4, w.pass},
-		{2, w.tell},
-		{1, w.applySome},
-		{1, w.repeat},
-		{1, w.membersEnd},
+// reader is told when what is logged is read by somebody.
+type reader struct{ reads *bool }
+
+func (r reader) String() string { *r.reads = true; return "below" }
+
+// broken is the end of a history that breaks a law.
+func (w *world) broken(broken law, format string, args ...any) {
+	how := fmt.Sprintf(format, args...)
+	if w.wrong != nil {
+		panic(historytest.Breach{Law: string(broken), How: how})
 	}
-	var deck []func()
-	for _, c := range commands {
-		deck = append(deck, slices.Repeat([]func(){c.do}, c.weight)...)
+	if w.loud {
+		w.t.Logf("history:\n%s", strings.Join(w.told, "\n"))
 	}
+	w.t.Fatalf("broken: %s:\n%s", broken, how)
+}
+
+// play is a life of a manager: from every point there is a way out, on which
+// everybody is answered.
+func (w *world) play() {
 	w.applySome()
-	for range rapid.IntRange(30, 120).Draw(w.t, "steps") {
-		deck[rapid.IntRange(0, len(deck)-1).Draw(w.t, "do")]()
+	historytest.Play(w.t, w.next)
+	w.end()
+}
+
+// end brings what is under way to its end.
+func (w *world) end() {
+	if !w.judge.shut {
+		if w.script.OneIn("users stop everything first", 2) {
+			w.stopAll()
+		}
+		w.step(shutdownAsked{quick: w.script.OneIn("quick", 2), cause: causeShutdown})
+	} else {
+		w.census.Saw("a shutdown that was under way at the end")
 	}
-	if rapid.Bool().Draw(w.t, "users stop everything first") {
-		w.stopAll()
-	}
-	quick := rapid.Bool().Draw(w.t, "quick")
-	w.step(shutdownAsked{quick: quick, cause: causeShutdown})
-	for range rapid.IntRange(0, 10).Draw(w.t, "steps after the shutdown") {
-		deck[rapid.IntRange(0, len(deck)-1).Draw(w.t, "do")]()
-	}
-	if rapid.Bool().Draw(w.t, "again, quick") {
+	if w.script.OneIn("again, quick", 3) {
 		w.step(shutdownAsked{quick: true, cause: causeShutdown})
 	}
-	w.settle(func() bool { return w.laws.finished })
-	w.laws.atTheEnd()
+	w.settle(func() bool { return w.judge.finished })
+	w.judge.atTheEnd()
 }
 
 // stopAll has users stop everything, and sees that every stop ends.
 func (w *world) stopAll() {
 	var asked []uint64
 	for _, name := range []string{"a", "b"} {
-		w.acts++
-		asked = append(asked, w.acts)
-		w.step(actAsked{link.Act{ID: w.acts, Op: opStop, Name: name, Wait: true}})
+		asked = append(asked, w.act(opStop, name, 0, true))
 	}
 	w.settle(func() bool {
-		return !slices.ContainsFunc(asked, func(id uint64) bool { return w.laws.answers[id] == 0 })
+		return !slices.ContainsFunc(asked, func(id uint64) bool { return w.judge.answers[id] == 0 })
 	})
 }
 
@@ -124,10 +133,10 @@ func (w *world) settle(done func() bool) {
 			w.now = later(w.now, at)
 			w.step(timePassed{})
 		default:
-			w.t.Fatalf("nothing is on its way, and it is not done: %s", w.core.describe())
+			w.broken(lawForEver, "nothing is on its way, and it is not done: %s", w.core.describe())
 		}
 	}
-	w.t.Fatalf("it does not come to an end: %s", w.core.describe())
+	w.broken(lawForEver, "it does not come to an end: %s", w.core.describe())
 }
 
 func later(a, b time.Time) time.Time {
@@ -146,10 +155,15 @@ func (c *core) describe() string {
 }
 
 func (w *world) step(e event) {
-	w.laws.before(e)
-	actions := w.core.step(w.now, e)
+	w.census.Steps++
+	w.judge.hears(e)
+	actions := w.wrong.step(w.core, w.now, e)
+	if w.loud {
+		w.told = append(w.told, fmt.Sprintf("%12.3fs %s → %s", w.now.Sub(epoch).Seconds(), words(e), strings.Join(said(actions), ", ")))
+	}
+	var measures []id
 	for _, a := range actions {
-		w.laws.action(a) // before its effect
+		w.judge.sees(a) // before its effect
 		switch a := a.(type) {
 		case startProcess:
 			w.orders = append(w.orders, a)
@@ -157,15 +171,47 @@ func (w *world) step(e event) {
 			w.signal(a.id, a.signal, false)
 		case signalGroup:
 			w.signal(a.id, a.signal, true)
+		case measureProcess:
+			measures = append(measures, a.id)
 		}
 	}
-	w.laws.after(actions)
+	w.judge.after(actions)
+	w.points = append(w.points, w.script.Length())
+	for _, a := range measures {
+		w.step(processMeasured{a, historytest.Pick[int64](w.script, "rss", 1, 1, 1<<30)})
+	}
+	if len(w.points) == w.stopAt {
+		w.step(shutdownAsked{quick: w.stopQuick, cause: causeShutdown})
+	}
+}
+
+// words are a fact as a reader of a history wants it.
+func words(e event) string {
+	switch e := e.(type) {
+	case applyAsked:
+		var all []string
+		for _, s := range e.Specs {
+			all = append(all, fmt.Sprintf("%s × %d, hash %q, autostart %v", s.Name, s.Numprocs, s.Hash, s.Autostart))
+		}
+		for _, r := range e.Remembered {
+			all = append(all, fmt.Sprintf("remembered %s: %s, desired %s", r.ID(), r.State, r.Desired))
+		}
+		return fmt.Sprintf("apply %d (reload %v): %s", e.ID, e.Reload, strings.Join(all, "; "))
+	case actAsked:
+		return fmt.Sprintf("request %d: %s %s:%d, waits %v", e.ID, e.Op, e.Name, e.Instance, e.Wait)
+	case processExited:
+		return fmt.Sprintf("exited %s#%d, code %d, signal %d, %q, members live %v", e.key, e.attempt, e.status.code, e.status.signal, e.status.startError, e.groupAlive)
+	case aboutAttempt:
+		a := e.about()
+		return fmt.Sprintf("%s %s#%d", strings.TrimPrefix(fmt.Sprintf("%T", e), "companion."), a.key, a.attempt)
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%T%+v", e, e), "companion.")
 }
 
 func (w *world) signal(a id, sig syscall.Signal, group bool) {
 	p := w.process(a)
 	if p == nil {
-		w.t.Fatalf("%s goes to %s#%d, which was never begun", sig, a.key, a.attempt)
+		w.broken(lawStopSignal, "%s goes to %s#%d, which was never begun", sig, a.key, a.attempt)
 	}
 	if sig != syscall.SIGKILL && (sig != p.spec.StopSignal || p.deaf) {
 		return
@@ -184,7 +230,7 @@ func (w *world) process(a id) *process {
 			return p
 		}
 	}
-	return nil
+	return w.gone[a]
 }
 
 // begin carries out the first ordered start, or leaves it out as the loop does.
@@ -195,50 +241,25 @@ func (w *world) begin() {
 	o := w.orders[0]
 	w.orders = w.orders[1:]
 	if !w.core.due(o.id) {
+		w.census.Saw("an order that has become void")
 		return
 	}
-	if rapid.IntRange(0, 5).Draw(w.t, "start fails") == 0 {
+	if w.script.OneIn("start fails", 6) {
+		w.census.Saw("a process cannot be started")
 		w.tellOf(processExited{id: o.id, status: exitStatus{code: 127, startError: "cannot start it"}})
 		return
 	}
 	w.pids++
-	p := &process{id: o.id, spec: o.spec, pid: w.pids, began: w.now, leader: true}
-	p.members = rapid.Bool().Draw(w.t, "has members")
-	p.deaf = rapid.IntRange(0, 2).Draw(w.t, "deaf") == 0
-	w.procs = append(w.procs, p)
-	w.tellOf(processStarted{o.id, p.pid})
+	w.procs = append(w.procs, &process{
+		id: o.id, spec: *o.spec, pid: w.pids, leader: true,
+		members: w.script.OneIn("has members", 2), deaf: w.script.OneIn("deaf", 3),
+	})
+	w.tellOf(processStarted{o.id, w.pids})
 }
 
 func (w *world) tellOf(e event) {
 	w.past = append(w.past, e)
 	w.step(e)
-}
-
-// pick draws one of the processes that fit, or nil.
-func (w *world) pick(fits func(*process) bool) *process {
-	var found []*process
-	for _, p := range w.procs {
-		if fits(p) {
-			found = append(found, p)
-		}
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	return rapid.SampledFrom(found).Draw(w.t, "process")
-}
-
-func (w *world) exitByItself() {
-	if p := w.pick(func(p *process) bool { return p.leader }); p != nil {
-		p.leader = false
-		p.status = rapid.SampledFrom([]exitStatus{{}, {code: 1}, {signal: syscall.SIGSEGV}}).Draw(w.t, "status")
-	}
-}
-
-func (w *world) membersEnd() {
-	if p := w.pick(func(p *process) bool { return p.members }); p != nil {
-		p.members = false
-	}
 }
 
 // news are the processes of which something is to be told.
@@ -251,111 +272,28 @@ func (w *world) news() (found []*process) {
 	return found
 }
 
+// tell says what has become of a process.
 func (w *world) tell() {
 	news := w.news()
 	if len(news) == 0 {
 		return
 	}
-	p := rapid.SampledFrom(news).Draw(w.t, "of")
+	p := historytest.Pick(w.script, "of", news...)
 	if p.waits {
 		p.waits = false
+		w.bury(p)
 		w.tellOf(groupEnded{p.id})
 		return
 	}
 	p.told, p.waits = true, p.members
+	w.bury(p)
 	w.tellOf(processExited{id: p.id, status: p.status, groupAlive: p.members})
 }
 
-// repeat tells a fact of an attempt that is over once more.
-func (w *world) repeat() {
-	if len(w.past) == 0 {
-		return
+// bury puts away a process of which nothing is to come.
+func (w *world) bury(p *process) {
+	if p.told && !p.waits && !p.lives() {
+		w.gone[p.id] = p
+		w.procs = slices.DeleteFunc(w.procs, func(o *process) bool { return o == p })
 	}
-	e := rapid.SampledFrom(w.past).Draw(w.t, "again")
-	if g, ok := e.(groupEnded); ok {
-		if p := w.process(g.id); p.members {
-			return // it would be no repetition, but a lie
-		}
-	}
-	w.step(e)
-}
-
-func (w *world) ready() {
-	if p := w.pick((*process).lives); p != nil {
-		w.tellOf(readyReceived{p.id})
-	}
-}
-
-// pass moves the clock: to the next deadline, just before it, or past it, and
-// the core hears of it at once or later.
-func (w *world) pass() {
-	at := w.core.earliest()
-	switch how := rapid.IntRange(0, 9).Draw(w.t, "clock"); {
-	case how == 9 && !at.IsZero():
-		w.now = later(w.now, at.Add(-1))
-	case how <= 7 && !at.IsZero():
-		w.now = later(w.now, at)
-	default:
-		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 40_000).Draw(w.t, "ms")) * time.Millisecond)
-	}
-	if rapid.IntRange(0, 3).Draw(w.t, "late") > 0 {
-		w.step(timePassed{})
-	}
-}
-
-func (w *world) applySome() {
-	w.applys++
-	a := link.Apply{ID: w.applys, Reload: rapid.Bool().Draw(w.t, "reload")}
-	for _, name := range []string{"a", "b"} {
-		if rapid.IntRange(0, 3).Draw(w.t, "has "+name) > 0 {
-			a.Specs = append(a.Specs, w.spec(name))
-		}
-	}
-	if w.applys == 1 && rapid.Bool().Draw(w.t, "second manager") {
-		states := []string{control.Stopped, control.Exited, control.Fatal, control.Backoff}
-		for n := range rapid.IntRange(1, 3).Draw(w.t, "remembered") {
-			a.Remembered = append(a.Remembered, link.Instance{Companion: control.Companion{
-				Name: "a", Instance: n + 1, Exits: n, Failures: n,
-				State:   rapid.SampledFrom(states).Draw(w.t, "state"),
-				Desired: rapid.SampledFrom([]string{control.Up, control.Down}).Draw(w.t, "desired"),
-				Hash:    rapid.SampledFrom([]string{"other", w.spec("a").Hash}).Draw(w.t, "hash"),
-			}})
-		}
-	}
-	w.step(applyAsked{a})
-}
-
-func (w *world) spec(name string) config.Companion {
-	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(w.t, label) }
-	s := specOf(name)
-	// Few variants, so that an apply often changes nothing.
-	switch pick("variant", 4) {
-	case 0:
-		s.MaxLifetime = 20 * time.Second // recycled before its failures are forgotten
-	case 1:
-		s.Autorestart, s.StopGroup = config.RestartOnFailure, false
-		s.OnReload.Restart = true
-	case 2:
-		s.Autorestart, s.Essential = config.RestartNever, true
-		s.MaxLifetime, s.MaxLifetimeJitter = time.Minute, time.Second
-		s.OnReload.Signal = syscall.SIGHUP
-		s.ReloadTimeout = 2 * time.Minute
-	case 3:
-		s.Startretries, s.BackoffInitial, s.Startsecs = 2, 0, 0
-		s.StopTimeout = 0
-	}
-	s.Hash = fmt.Sprint(s.Autorestart, s.Startretries)
-	s.Numprocs = pick("numprocs", 3) + 1
-	s.Autostart = pick("autostart", 4) > 0
-	return s
-}
-
-func (w *world) actOn() {
-	w.acts++
-	w.step(actAsked{link.Act{
-		ID:   w.acts,
-		Op:   rapid.SampledFrom([]string{opStart, opStop, opRestart, opSignal}).Draw(w.t, "op"),
-		Name: rapid.SampledFrom([]string{"a", "a", "b", "nobody"}).Draw(w.t, "name"), Instance: rapid.IntRange(0, 3).Draw(w.t, "instance"),
-		Signal: syscall.SIGUSR1, Wait: rapid.IntRange(0, 3).Draw(w.t, "wait") > 0,
-	}})
 }

@@ -22,51 +22,67 @@ const (
 	Joined   = "stdout" // stderr only
 )
 
-// Environment is what every child of this process is given.
+// Environment is what every child of this process is given. It is made once and
+// not changed: a thousand children share it.
 type Environment struct {
-	base []string
+	base  []string
+	place map[string]int // of a name in base
 }
 
 // NewEnvironment takes gofork's own environment.
 func NewEnvironment(own []string) Environment {
-	return Environment{base: handoff.Scrub(own)}
+	e := Environment{place: map[string]int{}}
+	for _, kv := range handoff.Scrub(own) {
+		name, _, ok := strings.Cut(kv, "=")
+		if at, twice := e.place[name]; twice {
+			e.base[at] = kv
+		} else if ok {
+			e.place[name] = len(e.base)
+			e.base = append(e.base, kv)
+		}
+	}
+	return e
 }
 
 // Of is a child's environment: the base, what the configuration adds, and what
 // the child is told of itself ("KEY=value").
 func (e Environment) Of(p *config.Process, told ...string) []string {
-	set := make(map[string]string, len(p.Env)+4)
-	var order []string
-	add := func(name, value string) {
-		if _, ok := set[name]; !ok {
-			order = append(order, name)
-		}
-		set[name] = value
-	}
-	for _, kv := range e.base {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			add(name, value)
-		}
-	}
+	env := make([]string, len(e.base), len(e.base)+len(p.Env)+len(told)+3)
+	copy(env, e.base)
+	add := func(kv string) { env = e.with(env, kv) }
 	// As systemd does for User=: a program looks for its files in its own home.
 	if c := p.Credential; c != nil && c.Login != "" {
-		add("USER", c.Login)
-		add("LOGNAME", c.Login)
-		add("HOME", c.Home)
+		add("USER=" + c.Login)
+		add("LOGNAME=" + c.Login)
+		add("HOME=" + c.Home)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
-		add(name, p.Env[name])
+		add(name + "=" + p.Env[name])
 	}
 	for _, kv := range told {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			add(name, value)
-		}
-	}
-	env := make([]string, 0, len(order))
-	for _, name := range order {
-		env = append(env, name+"="+set[name])
+		add(kv)
 	}
 	return env
+}
+
+// with gives a variable its value in env, which begins with the base. Of one that
+// is set twice the last value counts, in the first place.
+func (e Environment) with(env []string, kv string) []string {
+	name, _, ok := strings.Cut(kv, "=")
+	if !ok {
+		return env
+	}
+	if at, known := e.place[name]; known {
+		env[at] = kv
+		return env
+	}
+	for at := len(e.base); at < len(env); at++ {
+		if strings.HasPrefix(env[at], name) && env[at][len(name)] == '=' {
+			env[at] = kv
+			return env
+		}
+	}
+	return append(env, kv)
 }
 
 // Command sets up a child that runs argv. The standard streams are left to the caller.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"net"
 	"reflect"
@@ -18,21 +19,28 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 )
 
+// peer is one end, whose messages are taken one by one.
+type peer struct {
+	*Conn
+	taken []Message
+}
+
 // ends are both ends of a real socket pair.
-func ends(t testing.TB) (a, b *Conn) {
+func ends(t testing.TB) (a, b *peer) {
 	t.Helper()
 	left, right, err := Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, err = Open(left); err != nil {
+	a, b = &peer{}, &peer{}
+	if a.Conn, err = Open(left); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = Open(right); err != nil {
+	if b.Conn, err = Open(right); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		go discard(b) // a Close that waits for its peer's reading is not this test's
+		go discard(b.Conn) // a Close that waits for its peer's reading is not this test's
 		a.Close()
 		b.Close()
 	})
@@ -44,12 +52,16 @@ func discard(c *Conn) {
 	}
 }
 
-func next(t testing.TB, c *Conn) Message {
+func next(t testing.TB, p *peer) Message {
 	t.Helper()
-	m, ok := <-c.Received()
-	if !ok {
-		t.Fatal("the peer is gone")
+	if len(p.taken) == 0 {
+		var ok bool
+		if p.taken, ok = <-p.Received(); !ok {
+			t.Fatal("the peer is gone")
+		}
 	}
+	m := p.taken[0]
+	p.taken = p.taken[1:]
 	return m
 }
 
@@ -57,14 +69,14 @@ func TestMessagesArriveInTheirOrderBothWays(t *testing.T) {
 	a, b := ends(t)
 	const n = 2000
 	var sending sync.WaitGroup
-	for _, c := range []*Conn{a, b} {
+	for _, c := range []*peer{a, b} {
 		sending.Go(func() {
 			for id := range uint64(n) {
 				c.Send(Message{Done: &Done{ID: id}})
 			}
 		})
 	}
-	for _, c := range []*Conn{b, a} {
+	for _, c := range []*peer{b, a} {
 		for id := range uint64(n) {
 			if m := next(t, c); m.Done == nil || m.Done.ID != id {
 				t.Fatalf("got %+v, want number %d", m, id)
@@ -191,15 +203,17 @@ func TestEndOfThePeerShowsInReceived(t *testing.T) {
 	}
 }
 
-// A peer that was killed while it wrote leaves half a line: that is no message.
-func TestTornLastLineIsNoMessage(t *testing.T) {
+// A peer that was killed while it wrote leaves half a frame: that is no message.
+func TestTornLastFrameIsNoMessage(t *testing.T) {
 	ours, theirs := net.Pipe()
 	c := New(ours)
 	go func() {
-		_, _ = io.WriteString(theirs, `{"stop":{"quick":true}}`+"\n"+`{"act":{"id":1,"op":"sto`)
+		whole, _ := appendFrame(nil, &Message{Stop: &Stop{Quick: true}})
+		torn, _ := appendFrame(whole, &Message{Act: &Act{ID: 1, Op: "stop"}})
+		_, _ = theirs.Write(torn[:len(torn)-1])
 		theirs.Close()
 	}()
-	if m := next(t, c); m.Stop == nil {
+	if m := next(t, &peer{Conn: c}); m.Stop == nil {
 		t.Errorf("%+v", m)
 	}
 	if m, ok := <-c.Received(); ok {
@@ -211,8 +225,9 @@ func TestTornLastLineIsNoMessage(t *testing.T) {
 // What cannot be said in JSON is left out; what follows is not.
 func TestMessageThatCannotBeEncodedDoesNotBreakTheLine(t *testing.T) {
 	a, b := ends(t)
-	a.Send(Message{Event: &Event{Attrs: map[string]any{"x": math.NaN()}}})
-	a.Send(Message{Event: &Event{Attrs: map[string]any{"x": make(chan int)}}})
+	for _, value := range []any{math.NaN(), make(chan int)} {
+		a.Send(Message{Apply: &Apply{Specs: []config.Companion{{Options: map[string]any{"x": value}}}}})
+	}
 	a.Send(Message{Stop: &Stop{}})
 	if m := next(t, b); m.Stop == nil {
 		t.Errorf("%+v", m)
@@ -238,16 +253,32 @@ func TestOpenRefusesWhatIsNoSocket(t *testing.T) {
 // Whatever bytes come, the reader ends with them, and every message that it
 // yields is one that could have been sent.
 func FuzzReader(f *testing.F) {
-	f.Add([]byte(`{"stop":{}}` + "\n"))
-	f.Add([]byte(`{"apply":{"id":1,"specs":[{"Name":"a"}]}}` + "\n" + `{"act":{"id":18446744073709551615}}`))
-	f.Add([]byte(`{"act":{"id":-1}}`))
-	f.Add([]byte("\x00\xff[[[[[[[[{"))
-	f.Add([]byte(`null 5 "x"`))
+	var all []byte
+	for _, m := range []Message{
+		{Stop: &Stop{}},
+		{Apply: &Apply{ID: 1, Specs: []config.Companion{{Name: "a"}}}},
+		{Act: &Act{ID: math.MaxUint64}},
+		{Event: &Event{Event: "companion.started", Attrs: Attrs(`{"pid":1}`)}},
+		{Instance: filled().Instance},
+		{},
+	} {
+		frame, err := appendFrame(nil, &m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		all = append(all, frame...)
+		f.Add(frame)
+	}
+	f.Add(all)
+	f.Add([]byte("\x00\xff\xff\xffj[[[[[[[[{"))
+	f.Add([]byte("\x03\x00\x00\x00?abc"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := New(&reader{strings.NewReader(string(data))})
-		for m := range c.Received() {
-			if _, err := json.Marshal(m); err != nil {
-				t.Errorf("%+v cannot be written again: %v", m, err)
+		for messages := range c.Received() {
+			for _, m := range messages {
+				if _, err := appendFrame(nil, &m); err != nil {
+					t.Errorf("%+v cannot be written again: %v", m, err)
+				}
 			}
 		}
 		c.Close()
@@ -259,3 +290,43 @@ type reader struct{ io.Reader }
 
 func (*reader) Write(p []byte) (int, error) { return len(p), nil }
 func (*reader) Close() error                { return nil }
+
+func TestAttrsArriveAsTheyWereLogged(t *testing.T) {
+	attrs := AttrsOf([]slog.Attr{
+		slog.String("plain", "pid 14"), slog.String("quoted", "a \"b\" \\ \n é \u2028"), slog.Int("n", -3), slog.Uint64("u", math.MaxUint64),
+		slog.Bool("expected", true), slog.Duration("delay", 1500*time.Millisecond), slog.Any("output", []string{"x", "y"}),
+		slog.Any("nan", math.NaN()), slog.Any("channel", make(chan int)), slog.Float64("f", 0.25),
+	})
+	got, err := json.Marshal(attrs.Map())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"delay":1.5,"expected":true,"f":0.25,"n":-3,"output":["x","y"],"plain":"pid 14","quoted":"a \"b\" \\ \n é \u2028","u":18446744073709552000}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if m := AttrsOf(nil).Map(); m != nil {
+		t.Errorf("no attributes are %v", m)
+	}
+}
+
+// Many messages wake their receiver once, not once each.
+func TestMessagesThatCameTogetherAreTakenTogether(t *testing.T) {
+	a, b := ends(t)
+	messages := make([]Message, 100)
+	for n := range messages {
+		messages[n] = Message{Done: &Done{ID: uint64(n)}}
+	}
+	a.Send(messages...)
+	wakes := 0
+	for n := 0; n < len(messages); wakes++ {
+		got, ok := <-b.Received()
+		if !ok {
+			t.Fatal("the peer is gone")
+		}
+		n += len(got)
+	}
+	if wakes > len(messages)/4 {
+		t.Errorf("%d messages were handed over in %d pieces", len(messages), wakes)
+	}
+}

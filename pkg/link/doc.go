@@ -1,5 +1,5 @@
 // Package link is the line between the arbiter and its companion manager: one
-// stream socket that carries one JSON message a line, both ways.
+// stream socket that carries one message after the other, both ways.
 //
 //	arbiter                                   manager
 //	   │  apply(specs)  stop  act  reopen        │
@@ -22,5 +22,8 @@
 //     after a SIGKILL, so neither side needs a heartbeat.
 //
 // Neither side ever blocks on the other: [Conn.Send] queues, and one goroutine
-// writes. A stopped (SIGSTOP) peer costs memory, not responsiveness.
+// writes. A stopped (SIGSTOP) peer costs memory, not responsiveness, and the memory
+// is bounded: output has a window ([LinesWindow]); of 16,384 messages that wait, only
+// the newest record of each instance is kept; of the events that come on top the
+// first 16,384 are, and the next one says how many are missing ([Event.Lost]).
 package link

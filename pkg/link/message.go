@@ -8,7 +8,7 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 )
 
-// Message is one line. Exactly one field is set, More apart.
+// Message is one frame. Exactly one field is set, More apart.
 type Message struct {
 	// From the arbiter.
 	Apply  *Apply  `json:"apply,omitempty"`
@@ -18,12 +18,12 @@ type Message struct {
 	Logs   *Logs   `json:"logs,omitempty"`
 
 	// From the manager.
-	Instance *Instance `json:"instance,omitempty"`
+	Instance *Instance `json:"-"` // it has a form of its own: see wire
 	Removed  *Removed  `json:"removed,omitempty"`
 	Applied  *Applied  `json:"applied,omitempty"`
 	Done     *Done     `json:"done,omitempty"`
 	Final    *Final    `json:"final,omitempty"`
-	Event    *Event    `json:"event,omitempty"`
+	Event    *Event    `json:"-"` // the same
 	Lines    *Lines    `json:"lines,omitempty"`
 
 	// More says that the next message, Lines apart, is of the same moment: a
@@ -81,6 +81,10 @@ type Done struct {
 // Reopen makes the manager reopen the files that it writes.
 type Reopen struct{}
 
+// LinesWindow is how many [Lines] of one follower may be on their way: sent, and
+// not yet said to be taken.
+const LinesWindow = 16
+
 // Logs asks for the last lines of captured output, and with Follow for what
 // comes after them, until a Logs with Cancel.
 type Logs struct {
@@ -90,9 +94,13 @@ type Logs struct {
 	Lines    int    `json:"lines,omitempty"`
 	Follow   bool   `json:"follow,omitempty"`
 	Cancel   bool   `json:"cancel,omitempty"`
+	// Taken is how many Lines the reader has taken since the last time: as many
+	// more may be sent.
+	Taken int `json:"taken,omitempty"`
 }
 
-// Lines answers Logs, once or (Follow) until End.
+// Lines answers Logs, once or (Follow) until End. Error says why there is nothing,
+// or why it ends before the output does.
 type Lines struct {
 	ID    uint64         `json:"id"`
 	Lines []string       `json:"lines,omitempty"`
@@ -131,9 +139,12 @@ type Final struct {
 
 // Event is a lifecycle event of the manager for the arbiter's event stream and hooks.
 type Event struct {
-	Time    time.Time      `json:"time"`
-	Level   string         `json:"level"`
-	Event   string         `json:"event"`
-	Message string         `json:"msg"`
-	Attrs   map[string]any `json:"attrs,omitempty"`
+	Time    time.Time
+	Level   string
+	Event   string
+	Message string
+	Attrs   Attrs
+	// Lost is how many events before this one were dropped, because the arbiter
+	// took none.
+	Lost int
 }

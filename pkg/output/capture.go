@@ -252,10 +252,12 @@ func (c *Capture) Settle() {
 // most 128 KiB of them. It never waits for the sink.
 func (c *Capture) Tail(n int) []string { return c.history.tail(n) }
 
-// Follow yields the last n lines and then each new one, until ctx is done or
-// the capture is closed and read to its end. A caller that falls 4 MiB behind
-// gets [ErrFollowerSlow] as the last element; the child never waits for it.
-func (c *Capture) Follow(ctx context.Context, n int) iter.Seq2[string, error] {
+// Follow yields the last n lines at once, also when there are none, and then the new
+// ones, as many at a time as there are and 64 KiB hold, until ctx is done or the
+// capture is closed and read to its end. Nothing that is printed after the first
+// element is missing. A caller that falls 4 MiB behind gets [ErrFollowerSlow] as the last element;
+// the child never waits for it.
+func (c *Capture) Follow(ctx context.Context, n int) iter.Seq2[[]string, error] {
 	return c.history.follow(ctx, n)
 }
 

@@ -360,10 +360,4 @@ func TestPlainFilesAppendAndBlock(t *testing.T) {
 		unix.Close(fd)
 		t.Error("a FIFO without a reader was opened")
 	}
-	fd, err := OpenNull()
-	if err != nil {
-		t.Fatal(err)
-	}
-	(&stream{t, fd}).print("nothing")
-	unix.Close(fd)
 }

@@ -3,7 +3,7 @@
 // A child's standard output or error is one of
 //
 //	"inherit"                  gofork's own descriptor; nothing to do here
-//	"null"                     [OpenNull]
+//	"null"                     the null device; nothing to do here
 //	a path                     [OpenAppend]: the child writes the file itself
 //	"log"                      [Pipe] + [Captures.Records] or [Captures.Prefixed]
 //	a path with log_max_size   [Pipe] + [Captures.File] over a [File]

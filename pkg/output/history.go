@@ -15,7 +15,8 @@ const (
 
 	historyBytes   = 128 << 10 // of kept lines at most, however few they are
 	historyMin     = 1 << 10
-	followerBehind = 4 << 20 // bytes a follower may be behind before it is dropped
+	followerBehind = 4 << 20     // bytes a follower may be behind before it is dropped
+	followerBatch  = MaxLine + 1 // bytes it gets at a time: the longest line always fits
 )
 
 // ErrFollowerSlow ends a Follow whose reader was so far behind that keeping its
@@ -128,8 +129,8 @@ func (h *history) feed(p []byte) {
 }
 
 // follow is the sequence behind [Capture.Follow].
-func (h *history) follow(ctx context.Context, n int) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+func (h *history) follow(ctx context.Context, n int) iter.Seq2[[]string, error] {
+	return func(yield func([]string, error) bool) {
 		f := &follower{ready: make(chan struct{}, 1)}
 		h.mu.Lock()
 		lines := h.tailLocked(n)
@@ -143,19 +144,20 @@ func (h *history) follow(ctx context.Context, n int) iter.Seq2[string, error] {
 			defer h.mu.Unlock()
 			delete(h.followers, f)
 		}()
+		if !yield(lines, nil) {
+			return
+		}
 		for ctx.Err() == nil {
-			for _, line := range lines {
-				if !yield(line, nil) {
+			lines, end := h.take(f)
+			if len(lines) > 0 {
+				if !yield(lines, nil) {
 					return
 				}
-			}
-			var end bool
-			if lines, end = h.take(f); len(lines) > 0 {
 				continue
 			}
 			if end {
 				if f.dropped {
-					yield("", ErrFollowerSlow)
+					yield(nil, ErrFollowerSlow)
 				}
 				return
 			}
@@ -168,11 +170,18 @@ func (h *history) follow(ctx context.Context, n int) iter.Seq2[string, error] {
 	}
 }
 
-// take returns what f has not seen yet, and whether nothing will follow.
+// take returns the next lines that f has not seen yet, and whether nothing will
+// follow them.
 func (h *history) take(f *follower) (lines []string, end bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	eachLine(f.pending, func(line []byte) { lines = append(lines, string(line)) })
-	f.pending = nil
-	return lines, f.dropped || h.closed
+	n := len(f.pending)
+	if n > followerBatch {
+		n = bytes.LastIndexByte(f.pending[:followerBatch], '\n') + 1
+	}
+	eachLine(f.pending[:n], func(line []byte) { lines = append(lines, string(line)) })
+	if f.pending = f.pending[n:]; len(f.pending) == 0 {
+		f.pending = nil
+	}
+	return lines, len(f.pending) == 0 && (f.dropped || h.closed)
 }

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -65,11 +66,14 @@ func TestFollowYieldsTheLastLinesAndThenNewOnes(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			for line, err := range h.follow(t.Context(), 2) {
+			for range h.follow(t.Context(), 0) {
+				break // the first comes without a line, so that one knows from when on nothing is missed
+			}
+			for lines, err := range h.follow(t.Context(), 2) {
 				if err != nil {
 					t.Error(err)
 				}
-				got = append(got, line)
+				got = append(got, lines...)
 			}
 		}()
 		synctest.Wait()
@@ -123,11 +127,11 @@ func TestSlowFollowerIsDroppedAndTheOthersAreNot(t *testing.T) {
 		fast, fastDone := 0, make(chan struct{})
 		go func() {
 			defer close(fastDone)
-			for _, err := range h.follow(t.Context(), 0) {
+			for lines, err := range h.follow(t.Context(), 0) {
 				if err != nil {
 					t.Error(err)
 				}
-				fast++
+				fast += len(lines)
 			}
 		}()
 		synctest.Wait()
@@ -144,6 +148,41 @@ func TestSlowFollowerIsDroppedAndTheOthersAreNot(t *testing.T) {
 		}
 		if fast != 10*1024 {
 			t.Errorf("fast follower got %d lines", fast)
+		}
+	})
+}
+
+// A batch is a message on its way to somebody: what one takes must not grow with
+// what a child can print meanwhile.
+func TestFollowerGetsABurstInBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h history
+		var sizes []int
+		var got []byte
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for lines, err := range h.follow(t.Context(), 0) {
+				if err != nil {
+					t.Error(err)
+				}
+				if len(lines) == 0 {
+					continue // the first: there was nothing yet
+				}
+				batch := strings.Join(lines, "\n") + "\n"
+				sizes, got = append(sizes, len(batch)), append(got, batch...)
+			}
+		}()
+		synctest.Wait()
+		burst := []byte(strings.Repeat("x\n", 3*followerBatch/4) + strings.Repeat("y", MaxLine) + "\n" + "\nlast\n")
+		h.add(burst)
+		h.close()
+		<-done
+		if !bytes.Equal(got, burst) {
+			t.Errorf("%d bytes arrived of %d, or others", len(got), len(burst))
+		}
+		if slices.Max(sizes) > followerBatch {
+			t.Errorf("batches of %d bytes", sizes)
 		}
 	})
 }

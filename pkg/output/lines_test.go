@@ -106,7 +106,8 @@ func FuzzSplitLines(f *testing.F) {
 	f.Add([]byte("\x80"), uint16(MaxLine-1), uint16(MaxLine-1))
 	f.Fuzz(func(t *testing.T, p []byte, size, repeat uint16) {
 		p = bytes.Repeat(p, 1+int(repeat)/4)
-		if len(p) > 1<<20 {
+		// What is held is copied for each chunk.
+		if len(p) > 4*MaxLine || len(p)/(int(size)+1) > 2000 {
 			return
 		}
 		var chunks [][]byte

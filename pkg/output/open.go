@@ -3,7 +3,6 @@ package output
 import (
 	"fmt"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,21 +31,12 @@ func Pipe() (r, w int, err error) {
 	return r, w, nil
 }
 
-// OpenAppend opens a file for a child that writes it itself, creating it with
-// perm. The descriptor appends, blocks, is closed on exec, and belongs to the
+// OpenAppend opens a file for a child that writes it itself, or for a log, creating
+// it with perm. The descriptor appends, blocks, is closed on exec, and belongs to the
 // caller. A FIFO that nobody reads is an error, where a plain open would block.
 func OpenAppend(path string, perm fs.FileMode) (fd int, err error) {
-	return openFor(path, unix.O_CREAT|unix.O_APPEND, perm)
-}
-
-// OpenNull opens the null device for a child's output; see [OpenAppend] for the descriptor.
-func OpenNull() (fd int, err error) {
-	return openFor(os.DevNull, 0, 0)
-}
-
-func openFor(path string, flags int, perm fs.FileMode) (int, error) {
 	// O_NONBLOCK is for the open alone; the child must not inherit it.
-	flags |= unix.O_WRONLY | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_APPEND | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
 	for {
 		fd, err := unix.Open(path, flags, uint32(perm.Perm()))
 		if err == unix.EINTR {

@@ -8,7 +8,8 @@ import (
 )
 
 // The cost of one child from start to reaped exit: /bin/true through ForkExec and
-// wait4 as the floor, through the table, and through the table and the shim.
+// wait4 as the floor, through the table, and through the table with its own pid,
+// which takes our own fork.
 
 func BenchmarkSpawnFloor(b *testing.B) {
 	for b.Loop() {
@@ -24,9 +25,7 @@ func BenchmarkSpawnFloor(b *testing.B) {
 
 func BenchmarkSpawnDirect(b *testing.B) { benchmarkSpawn(b, proc.Command{}) }
 
-func BenchmarkSpawnShim(b *testing.B) { benchmarkSpawn(b, proc.Command{ListenPID: true}) }
-
-func BenchmarkSpawnShimWithGate(b *testing.B) { benchmarkSpawn(b, proc.Command{OOMScoreAdj: 1}) }
+func BenchmarkSpawnOwnPID(b *testing.B) { benchmarkSpawn(b, proc.Command{ListenPID: true}) }
 
 func benchmarkSpawn(b *testing.B, c proc.Command) {
 	s := newSystem(b)

@@ -25,8 +25,12 @@ func LookPath(file, dir string, env []string) (string, error) {
 	}
 	if strings.Contains(file, "/") {
 		path := in(dir, file)
-		if err := executable(path); err != nil {
+		err := executable(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return "", fmt.Errorf("cannot find %s: %w", path, reason(err))
+		case err != nil:
+			return "", fmt.Errorf("cannot execute %s: %w", path, reason(err))
 		}
 		return path, nil
 	}

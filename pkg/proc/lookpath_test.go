@@ -47,7 +47,8 @@ func TestLookPath(t *testing.T) {
 		{name: "not ours but the child's PATH", file: "sh", env: []string{path}, err: `cannot find "sh" in PATH`, is: fs.ErrNotExist},
 		{name: "nowhere executable", file: "plain", env: []string{path}, err: "cannot execute " + root + "/second/plain: permission denied", is: fs.ErrPermission},
 		{name: "missing file", file: "./nix", err: "cannot find " + work + "/nix: no such file or directory", is: fs.ErrNotExist},
-		{name: "directory", file: work, err: "cannot find " + work + ": is a directory", is: syscall.EISDIR},
+		{name: "not executable", file: root + "/second/plain", err: "cannot execute " + root + "/second/plain: permission denied", is: fs.ErrPermission},
+		{name: "directory", file: work, err: "cannot execute " + work + ": is a directory", is: syscall.EISDIR},
 		{name: "empty", file: "", err: "cannot find a program: empty name: file does not exist", is: fs.ErrNotExist},
 	} {
 		t.Run(c.name, func(t *testing.T) {

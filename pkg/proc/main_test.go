@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -85,7 +84,7 @@ func child(mode string, args []string) int {
 		}
 		if _, err := table.Start(proc.Command{
 			Path: "/bin/cat", Args: []string{"cat", "/proc/self/status"},
-			Files: []int{-1, 1, 2}, Umask: proc.InheritUmask, ListenPID: args[0] == "shim",
+			Files: []int{-1, 1, 2}, Umask: proc.InheritUmask, ListenPID: args[0] == "own fork",
 		}); err != nil {
 			say(err.Error())
 			return 1
@@ -103,7 +102,7 @@ func child(mode string, args []string) int {
 		}
 		c := testChild("hang-silently")
 		c.ParentDeathSignal = syscall.SIGKILL
-		c.ListenPID = args[0] == "shim"
+		c.ListenPID = args[0] == "own fork"
 		pid, err := table.Start(c)
 		if err != nil {
 			say(err.Error())
@@ -111,29 +110,6 @@ func child(mode string, args []string) int {
 		}
 		say(strconv.Itoa(pid))
 		hang()
-	case "supervise-without-file": // our binary is deleted before the shim needs it
-		exe, _ := os.Executable()
-		if err := os.Remove(exe); err != nil {
-			say(err.Error())
-			return 1
-		}
-		table, err := proc.New()
-		if err != nil {
-			say(err.Error())
-			return 1
-		}
-		if _, err := table.Start(proc.Command{
-			Path: "/bin/echo", Args: []string{"echo", "started"},
-			Files: []int{-1, 1, 2}, Umask: proc.InheritUmask, ListenPID: true,
-		}); err != nil {
-			say(err.Error())
-			return 1
-		}
-		for range table.Changed() {
-			if len(table.Sweep().Exits) > 0 {
-				return 0
-			}
-		}
 	}
 	return 99
 }
@@ -330,17 +306,4 @@ func subreaper(t testing.TB, on uintptr) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
-}
-
-func copyOfSelf(t testing.TB) string {
-	t.Helper()
-	binary, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "copy")
-	if err := os.WriteFile(path, binary, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

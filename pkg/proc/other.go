@@ -23,12 +23,21 @@ func sysProcAttr(c Command) *syscall.SysProcAttr {
 	return attr
 }
 
-func needsShim(c Command) bool {
-	return c.ListenPID || c.NoNewPrivs || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0 || c.ParentDeathSignal != 0
+func needsFork(c Command) bool {
+	return c.ListenPID || c.NoNewPrivs || c.Umask != InheritUmask || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0 || c.ParentDeathSignal != 0
 }
 
-func startShim(Command, []string, *syscall.ProcAttr) (int, error) {
-	return 0, fmt.Errorf("cannot set LISTEN_PID, no_new_privs, nice, oom_score_adj, rlimits or a parent death signal: %w", ErrUnsupported)
+// fork knows the umask alone. It is the process's: it is set here and restored,
+// and a file that another goroutine creates meanwhile gets the child's.
+func fork(c Command, argv []string, files []uintptr) (int, error) {
+	if c.Umask != InheritUmask {
+		defer syscall.Umask(syscall.Umask(c.Umask))
+		c.Umask = InheritUmask
+	}
+	if needsFork(c) {
+		return 0, fmt.Errorf("cannot set LISTEN_PID, no_new_privs, nice, oom_score_adj, rlimits or a parent death signal: %w", ErrUnsupported)
+	}
+	return forkExec(c, argv, files)
 }
 
 type process struct{ pid, parent int }

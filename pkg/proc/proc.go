@@ -114,9 +114,7 @@ type Stray struct {
 // goroutine, locked to the main thread.
 type System interface {
 	// Start starts the child and returns its pid, which is its process group too.
-	// An error means that there is no child and nothing to reap. A program that
-	// only the shim finds impossible to execute (see the package comment) is no
-	// error here: the child writes why to its standard error and exits 127 or 126.
+	// An error means that there is no child and nothing to reap.
 	Start(Command) (pid int, err error)
 
 	// Signal sends to a child that has not been reaped; ErrGone otherwise.

@@ -157,4 +157,6 @@ func StartTime(pid int) (uint64, error) {
 	return p.started, nil
 }
 
-func maxRSS(usage *syscall.Rusage) int64 { return usage.Maxrss * 1024 } // KiB here
+func maxRSS(usage *syscall.Rusage) int64 {
+	return int64(usage.Maxrss) * 1024 //nolint:unconvert // an int32 on platforms of 32 bits
+}

@@ -3,9 +3,11 @@ package proc_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -98,14 +100,14 @@ func TestIgnoredTermLeavesTheChildAlive(t *testing.T) {
 }
 
 func TestChildLeadsItsOwnGroup(t *testing.T) {
-	for _, shim := range []bool{false, true} {
+	for _, own := range []bool{false, true} {
 		s := newSystem(t)
 		c := testChild("hang")
-		c.ListenPID = shim
+		c.ListenPID = own
 		pid, out := s.reading(c)
 		line(t, out)
 		if pgid, err := syscall.Getpgid(pid); err != nil || pgid != pid {
-			t.Errorf("shim %v: group %d, %v; want %d", shim, pgid, err, pid)
+			t.Errorf("own fork %v: group %d, %v; want %d", own, pgid, err, pid)
 		}
 	}
 }
@@ -123,9 +125,8 @@ func TestChildHasOnlyTheDescriptorsItWasGiven(t *testing.T) {
 	}
 	defer given.Close()
 	for name, change := range map[string]func(*proc.Command){
-		"direct":         func(*proc.Command) {},
-		"shim":           func(c *proc.Command) { c.ListenPID = true },
-		"shim with gate": func(c *proc.Command) { c.Nice = 1 },
+		"direct":   func(*proc.Command) {},
+		"own fork": func(c *proc.Command) { c.ListenPID = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSystem(t)
@@ -169,7 +170,7 @@ func TestMissingStandardStreamsAreDevNull(t *testing.T) {
 
 func TestChildStartsWithDefaultDispositionsAndEmptyMask(t *testing.T) {
 	ignored := []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR2}
-	for _, mode := range []string{"direct", "shim"} {
+	for _, mode := range []string{"direct", "own fork"} {
 		t.Run(mode, func(t *testing.T) {
 			s := newSystem(t)
 			// After New, so that the supervisor below inherits them as ignored.
@@ -186,6 +187,38 @@ func TestChildStartsWithDefaultDispositionsAndEmptyMask(t *testing.T) {
 			for _, set := range []string{"SigIgn", "SigBlk"} {
 				if got := field(t, status, set); got != strings.Repeat("0", 16) {
 					t.Errorf("%s is %s", set, got)
+				}
+			}
+		})
+	}
+}
+
+// Whoever has a pid may signal it: there is no moment in which the child is not
+// the program yet and takes the signal for itself.
+func TestSignalRightAfterTheStartMeetsTheProgram(t *testing.T) {
+	for name, change := range map[string]func(*proc.Command){
+		"direct":   func(*proc.Command) {},
+		"own fork": func(c *proc.Command) { c.ListenPID = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t)
+			for _, sig := range []syscall.Signal{
+				syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, 64,
+			} {
+				for range 5 {
+					c := proc.Command{Path: "/bin/sleep", Args: []string{"sleep", "20"}, Umask: proc.InheritUmask}
+					change(&c)
+					pid, out := s.reading(c)
+					if err := s.Signal(pid, sig); err != nil {
+						t.Fatal(err)
+					}
+					said, err := io.ReadAll(out)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if e := s.exit(pid); e.Signal != sig || len(said) > 0 {
+						t.Fatalf("sent %s: signal %d, code %d, and it said %.200q", proc.SignalName(sig), e.Signal, e.Code, said)
+					}
 				}
 			}
 		})
@@ -218,7 +251,7 @@ func TestAttributesHoldBeforeTheFirstInstruction(t *testing.T) {
 	c.Rlimits = []proc.Rlimit{
 		{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Soft: 111, Hard: 222},
 		{Name: "core", Resource: unix.RLIMIT_CORE, Soft: 0, Hard: math.MaxUint64},
-		// Less than the Go runtime of the shim needs.
+		// Less than a Go runtime needs.
 		{Name: "as", Resource: unix.RLIMIT_AS, Soft: 50 << 20, Hard: 60 << 20},
 		{Name: "nproc", Resource: unix.RLIMIT_NPROC, Soft: 1, Hard: 1},
 	}
@@ -246,14 +279,14 @@ func TestAttributesHoldBeforeTheFirstInstruction(t *testing.T) {
 	}
 }
 
-func TestLimitsOfTheShimAreTheSupervisorsOwnOtherwise(t *testing.T) {
+func TestLimitsAreTheSupervisorsOwnOtherwise(t *testing.T) {
 	s := newSystem(t)
 	direct, _ := s.output(cat("limits"))
 	c := cat("limits")
 	c.ListenPID = true
-	shim, _ := s.output(c)
-	if direct == "" || shim != direct {
-		t.Errorf("limits through the shim:\n%s\ndirectly:\n%s", shim, direct)
+	forked, _ := s.output(c)
+	if direct == "" || forked != direct {
+		t.Errorf("limits by our own fork:\n%s\ndirectly:\n%s", forked, direct)
 	}
 }
 
@@ -278,13 +311,13 @@ func TestCredentials(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can change them")
 	}
-	for _, shim := range []bool{false, true} {
+	for _, own := range []bool{false, true} {
 		s := newSystem(t)
 		c := cat("status", "limits")
 		c.Credential = &proc.Credential{UID: 65534, GID: 65533, Groups: []uint32{4321}}
 		c.Dir = "/"
 		want := "Max locked memory"
-		if shim { // for which the child itself has no privilege any more
+		if own { // for which the child has no privilege any more
 			c.Nice = -3
 			c.OOMScoreAdj = 7
 			memlock := proc.Rlimit{Resource: unix.RLIMIT_MEMLOCK, Soft: 4096, Hard: 4096}
@@ -305,13 +338,39 @@ func TestCredentials(t *testing.T) {
 			"Groups": "4321",
 		} {
 			if got := field(t, status, name); got != want {
-				t.Errorf("shim %v: %s is %q, want %q", shim, name, got, want)
+				t.Errorf("own fork %v: %s is %q, want %q", own, name, got, want)
 			}
 		}
 		words := strings.Join(strings.Fields(status), " ")
 		if !strings.Contains(words, want) {
 			t.Errorf("no %q in %s", want, words)
 		}
+	}
+}
+
+func TestUserThatCannotBeTaken(t *testing.T) {
+	if os.Getuid() == 0 {
+		// Only who is not root is refused: without capabilities root is, too.
+		runUnprivileged(t)
+		return
+	}
+	s := newSystem(t)
+	c := cat("status")
+	c.Credential = &proc.Credential{UID: 65533, GID: 65532}
+	_, err := s.Start(c)
+	if err == nil || !strings.Contains(err.Error(), "cannot become user 65533, group 65532: operation not permitted") || !errors.Is(err, syscall.EPERM) {
+		t.Errorf("error %v, want one that names the user", err)
+	}
+}
+
+// runUnprivileged runs the calling test again as nobody.
+func runUnprivileged(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("as nobody: %v\n%s", err, out)
 	}
 }
 
@@ -343,7 +402,7 @@ func TestLimitThatMayNotBeRaisedIsNamed(t *testing.T) {
 }
 
 func TestChildrenDieWithTheSupervisor(t *testing.T) {
-	for _, mode := range []string{"direct", "shim"} {
+	for _, mode := range []string{"direct", "own fork"} {
 		t.Run(mode, func(t *testing.T) {
 			subreaper(t, 1)
 			s := newSystem(t)
@@ -364,33 +423,33 @@ func TestListenPIDIsTheChildsOwn(t *testing.T) {
 		name  string
 		env   []string
 		asked bool
-		gate  bool
+		nice  bool
 		want  string // with P for the child's pid
 	}{
-		{"asked for", []string{"LISTEN_PID=1", "LISTEN_FDS=1"}, true, false, "P P - -"},
-		{"behind a gate", []string{"LISTEN_FDS=1"}, true, true, "P P - -"},
-		{"with a watchdog", []string{"WATCHDOG_USEC=5", "WATCHDOG_PID=1"}, true, false, "P P P -"},
-		{"not asked for", []string{"LISTEN_PID=1", "WATCHDOG_PID=2"}, false, true, "P 1 2 -"},
+		{"asked for", []string{"LISTEN_PID=1", "LISTEN_FDS=1"}, true, false, "P P -"},
+		{"with another attribute", []string{"LISTEN_FDS=1"}, true, true, "P P -"},
+		{"with a watchdog", []string{"WATCHDOG_USEC=5", "WATCHDOG_PID=1"}, true, false, "P P P"},
+		{"not asked for", []string{"LISTEN_PID=1", "WATCHDOG_PID=2"}, false, true, "P 1 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSystem(t)
-			command := testChild("print-env", "LISTEN_PID", "WATCHDOG_PID", "GOFORK_SHIM")
+			command := testChild("print-env", "LISTEN_PID", "WATCHDOG_PID")
 			command.Env = c.env
 			command.ListenPID = c.asked
-			if c.gate {
+			if c.nice {
 				command.Nice = 1
 			}
 			pid, out := s.reading(command)
 			want := strings.ReplaceAll(c.want, "P", strconv.Itoa(pid))
 			if got := line(t, out); got != want {
-				t.Errorf("pid, LISTEN_PID, WATCHDOG_PID, GOFORK_SHIM: %q, want %q", got, want)
+				t.Errorf("pid, LISTEN_PID, WATCHDOG_PID: %q, want %q", got, want)
 			}
 			s.exit(pid)
 		})
 	}
 }
 
-func TestShimKeepsArguments(t *testing.T) {
+func TestArgumentsArriveAsTheyAre(t *testing.T) {
 	s := newSystem(t)
 	args := []string{"", "a b", "ünï", "x\ny", strings.Repeat("long", 5000), ""}
 	c := testChild("print-args", args...)
@@ -409,35 +468,26 @@ func TestProgramThatCannotBeExecuted(t *testing.T) {
 	s := newSystem(t)
 	for _, c := range []struct {
 		path, reason string
-		code         int
 		is           error
 	}{
-		{missing, "no such file or directory", 127, fs.ErrNotExist},
-		{locked, "permission denied", 126, fs.ErrPermission},
+		{missing, "no such file or directory", fs.ErrNotExist},
+		{locked, "permission denied", fs.ErrPermission},
 	} {
-		command := proc.Command{Path: c.path, Umask: proc.InheritUmask}
-		_, err := s.Start(command)
-		if want := "cannot start " + c.path + ": " + c.reason; err == nil || err.Error() != want || !errors.Is(err, c.is) {
-			t.Errorf("directly: %v, want %s", err, want)
-		}
-		command.ListenPID = true
-		out, e := s.output(command)
-		if want := "gofork: cannot start " + c.path + ": " + c.reason + "\n"; out != want || e.Code != c.code {
-			t.Errorf("through the shim: %q and code %d, want %q and %d", out, e.Code, want, c.code)
+		for name, own := range map[string]bool{"directly": false, "by our own fork": true} {
+			_, err := s.Start(proc.Command{Path: c.path, Umask: proc.InheritUmask, ListenPID: own})
+			if want := "cannot start " + c.path + ": " + c.reason; err == nil || err.Error() != want || !errors.Is(err, c.is) {
+				t.Errorf("%s: %v, want %s", name, err, want)
+			}
 		}
 	}
-	_, err := s.Start(proc.Command{Path: "/bin/true", Dir: missing, Umask: proc.InheritUmask})
-	if want := "cannot start /bin/true: cannot enter directory " + missing + ": no such file or directory"; err == nil || err.Error() != want {
-		t.Errorf("without its directory: %v, want %s", err, want)
+	for name, own := range map[string]bool{"directly": false, "by our own fork": true} {
+		_, err := s.Start(proc.Command{Path: "/bin/true", Dir: missing, Umask: proc.InheritUmask, ListenPID: own})
+		if want := "cannot start /bin/true: cannot enter directory " + missing + ": no such file or directory"; err == nil || err.Error() != want {
+			t.Errorf("%s, without its directory: %v, want %s", name, err, want)
+		}
 	}
-}
-
-func TestShimWorksWhenTheBinaryIsGone(t *testing.T) {
-	s := newSystem(t)
-	c := testChild("supervise-without-file")
-	c.Path = copyOfSelf(t)
-	if out, e := s.output(c); out != "started\n" {
-		t.Errorf("%v: %s", e, out)
+	if left := s.Descendants(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -104,20 +104,15 @@ func (t *Table) Start(c Command) (int, error) {
 }
 
 func (t *Table) start(c Command) (int, error) {
-	attr := &syscall.ProcAttr{
-		Dir:   c.Dir,
-		Env:   c.Env,
-		Files: t.files(c.Files),
-		Sys:   sysProcAttr(c),
-	}
 	argv := c.Args
 	if len(argv) == 0 {
 		argv = []string{c.Path}
 	}
-	if needsShim(c) {
-		return startShim(c, argv, attr)
+	files := t.files(c.Files)
+	if needsFork(c) {
+		return fork(c, argv, files)
 	}
-	return forkExec(c.Path, argv, c.Umask, attr)
+	return forkExec(c, argv, files)
 }
 
 // files never leaves 0, 1 and 2 closed: what the program opened first would
@@ -138,13 +133,10 @@ func (t *Table) files(fds []int) []uintptr {
 	return files
 }
 
-// forkExec forks with an empty signal mask and the child's umask.
-//
-// The umask is the process's, and between fork and exec there is no place to set
-// it: it is set here and restored. A file that another goroutine creates in these
-// 0.5 ms gets the child's umask; supervisors therefore chmod what must have an
-// exact mode, and no mask can widen a mode that was asked for.
-func forkExec(path string, argv []string, umask int, attr *syscall.ProcAttr) (int, error) {
+// forkExec leaves all to package syscall, which shares the memory of this process
+// with the child until the exec: the quickest way for a child that needs no more
+// than it can do.
+func forkExec(c Command, argv []string, files []uintptr) (int, error) {
 	runtime.LockOSThread() // the mask is the thread's, and the thread forks
 	defer runtime.UnlockOSThread()
 	restore, err := clearSignalMask()
@@ -152,15 +144,15 @@ func forkExec(path string, argv []string, umask int, attr *syscall.ProcAttr) (in
 		return 0, err
 	}
 	defer restore()
-	if umask != InheritUmask {
-		defer syscall.Umask(syscall.Umask(umask))
-	}
-	pid, err := syscall.ForkExec(path, argv, attr)
-	if err != nil && attr.Dir != "" {
+	pid, err := syscall.ForkExec(c.Path, argv, &syscall.ProcAttr{Dir: c.Dir, Env: c.Env, Files: files, Sys: sysProcAttr(c)})
+	if err != nil && c.Dir != "" {
 		// chdir and execve fail alike; only a look can tell them apart.
-		if info, statErr := os.Stat(attr.Dir); statErr != nil || !info.IsDir() {
-			return 0, fmt.Errorf("cannot enter directory %s: %w", attr.Dir, err)
+		if info, statErr := os.Stat(c.Dir); statErr != nil || !info.IsDir() {
+			return 0, fmt.Errorf("cannot enter directory %s: %w", c.Dir, err)
 		}
+	}
+	if id := c.Credential; id != nil && errors.Is(err, syscall.EPERM) {
+		return 0, fmt.Errorf("cannot become user %d, group %d: %w", id.UID, id.GID, err)
 	}
 	return pid, err
 }
