@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -45,6 +44,7 @@ func actions() []action {
 		{"reopen", 3, 0, (*run).reopen},
 		{"no descriptors", 3, 4 * time.Second, (*run).starve},
 		{"full disk", 3, 4 * time.Second, (*run).fillDisk},
+		{"set the clock", 3, time.Second, (*run).moveClock},
 	}
 }
 
@@ -140,7 +140,7 @@ func (r *run) killManager()   { r.kill(r.aManager()) }
 func (r *run) hangWorker() {
 	if pid := r.aWorker(); pid != 0 {
 		r.wound(pid)
-		r.history.add("SIGSTOP to %d, for ever: %v", pid, r.send(pid, unix.SIGSTOP))
+		r.history.add("SIGSTOP to %d, for ever: %v", pid, r.halt(pid, unix.SIGSTOP))
 	}
 }
 
@@ -169,11 +169,25 @@ func (r *run) pauseFor(pid int, d time.Duration) {
 	if hurt {
 		return
 	}
-	r.history.add("SIGSTOP to %d for %s: %v", pid, d, r.send(pid, unix.SIGSTOP))
+	r.history.add("SIGSTOP to %d for %s: %v", pid, d, r.halt(pid, unix.SIGSTOP))
 	r.beside(func() {
 		pause(d)
-		r.history.add("SIGCONT to %d: %v", pid, r.send(pid, unix.SIGCONT))
+		r.history.add("SIGCONT to %d: %v", pid, r.halt(pid, unix.SIGCONT))
 	})
+}
+
+// halt sends SIGSTOP or SIGCONT while nobody else does.
+func (r *run) halt(pid int, sig unix.Signal) error {
+	r.stopping.Lock()
+	defer r.stopping.Unlock()
+	return r.send(pid, sig)
+}
+
+// moveClock sets the clock of whoever is gofork, back or forward by up to two days.
+func (r *run) moveClock() {
+	by := r.between(-48*time.Hour, 48*time.Hour)
+	err := r.setClock(by)
+	r.history.add("the clock is set by %s: %v", by, err)
 }
 
 // disturbances is how much happened that may make a good reload fail.
@@ -297,13 +311,14 @@ func (r *run) starve() {
 	if pid == 0 {
 		return
 	}
+	r.spoil(1) // before it strikes
 	// All numbers below are in use, so none is free.
 	before, err := r.limit(pid, unix.RLIMIT_NOFILE, 5)
 	if err != nil {
+		r.spoil(-1)
 		r.history.add("cannot limit %d: %v", pid, err) // it has just ended
 		return
 	}
-	r.spoil(1)
 	r.history.add("no descriptors for %d", pid)
 	r.kill(dead)
 	pause(r.between(50*time.Millisecond, 800*time.Millisecond))
@@ -320,28 +335,8 @@ func (r *run) fillDisk() {
 	if !r.disk {
 		return
 	}
-	file, err := os.Create(filepath.Join(r.full, "filler"))
-	if err != nil {
-		r.history.add("full disk: %v", err)
-		return
-	}
-	var written int64
-	block := make([]byte, 64<<10)
-	for {
-		n, err := file.Write(block)
-		written += int64(n)
-		if err != nil {
-			break
-		}
-	}
-	file.Close()
 	d := r.between(200*time.Millisecond, 2*time.Second)
-	r.history.add("the disk is full with %d bytes for %s", written, d)
-	r.beside(func() {
-		pause(d)
-		err := os.Remove(filepath.Join(r.full, "filler"))
-		r.history.add("the disk has room: %v", err)
-	})
+	r.beside(func() { r.keepDiskFull(d) })
 }
 
 // upgrade starts a new arbiter beside the old one, and ends one of them.

@@ -24,7 +24,7 @@ func duration(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("CHAOS_TIME")
 	if text == "" {
-		return 45 * time.Second
+		return time.Minute
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -32,6 +32,9 @@ func duration(t *testing.T) time.Duration {
 	}
 	return d
 }
+
+// thorough says that there is time: it is `make chaos`, not one test of many.
+func thorough() bool { return os.Getenv("CHAOS_TIME") != "" }
 
 // seed is CHAOS_SEED: a number, or "random".
 func seed(t *testing.T) uint64 {
@@ -128,36 +131,6 @@ func TestNothingOutlivesAKilledArbiter(t *testing.T) {
 			r.nobodyTwice()
 			r.doing.Wait()
 		})
-	}
-}
-
-// When the system has no process left for a replacement, it comes later.
-func TestWorkersReturnWhenForkingWorksAgain(t *testing.T) {
-	r := newRun(t, seed(t))
-	ctx, leave := context.WithCancel(context.Background())
-	defer leave()
-	clients := r.arrive(ctx, 4)
-	for range 3 {
-		before, err := r.limit(r.master(), unix.RLIMIT_NPROC, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.spoil(1)
-		r.kill(r.aWorker())
-		pause(300 * time.Millisecond)
-		if _, err := r.limit(r.master(), unix.RLIMIT_NPROC, before); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.quiet(baseConfig()); err != nil {
-			r.fault("%v", err)
-			break
-		}
-		r.spoil(-1)
-	}
-	leave()
-	clients.wg.Wait()
-	if !r.failed() {
-		r.finish()
 	}
 }
 

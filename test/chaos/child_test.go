@@ -23,7 +23,7 @@ var roles = map[string]func(args []string) error{
 	"hold":      childHold,      // the child of family
 	"stubborn":  childStubborn,  // FILE: as exclusive, but ignores SIGTERM
 	"restless":  childRestless,  // ends with code 1 after a moment
-	"spew":      childSpew,      // writes many lines
+	"spew":      childSpew,      // FILE [RATE]: writes numbered lines, and says in FILE.wrote how many
 	"exit":      childExit,      // CODE: ends at once
 	"hang":      childHang,      // never gets ready
 	"crash":     childCrash,     // is killed by a signal of its own
@@ -122,18 +122,78 @@ func childRestless([]string) error {
 	return childExit([]string{"1"})
 }
 
-// childSpew writes about 20 MB a second.
-func childSpew([]string) error {
-	line := append(bytes.Repeat([]byte("chaos "), 16), "end\n"...)
-	lines := bytes.Repeat(line, 4000)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for range tick.C {
-		if _, err := os.Stdout.Write(lines); err != nil {
+// lineWidth is how long a line of spew is, with its end.
+const lineWidth = 122
+
+// spewRate is what spew writes unless told otherwise, in bytes a second. The race
+// detector makes readers slow.
+func spewRate() int {
+	if raceEnabled {
+		return 20_000_000
+	}
+	return 100_000_000
+}
+
+// childSpew makes up for what it could not write in time, as far as it can. When
+// nobody reads any more it ends all the same.
+func childSpew(args []string) error {
+	rate := spewRate()
+	if len(args) > 1 {
+		var err error
+		if rate, err = strconv.Atoi(args[1]); err != nil {
 			return err
 		}
 	}
-	return nil
+	stop, ended := make(chan os.Signal, 1), make(chan error, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	ending := make(chan struct{})
+	go func() { ended <- spew(args[0]+".wrote", rate, ending) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-stop:
+		close(ending)
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(500 * time.Millisecond):
+		return nil
+	}
+}
+
+// spew writes until ending is closed, then a file with the number of lines and
+// the milliseconds that they took.
+func spew(file string, rate int, ending <-chan struct{}) error {
+	const every = 5 * time.Millisecond
+	together := min(1024, 1+rate/lineWidth/200)
+	block := bytes.Repeat(append(bytes.Repeat([]byte("chaos "), lineWidth/6), "s\n"...), together)
+	begun, written := time.Now(), 0
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ending:
+			return os.WriteFile(file, fmt.Appendf(nil, "%d %d", written, time.Since(begun).Milliseconds()), 0o666)
+		case <-tick.C:
+		}
+		for due := int(time.Since(begun).Seconds() * float64(rate) / lineWidth); written < due; written += together {
+			for n := range together {
+				line := block[n*lineWidth:]
+				for i, left := 10, written+n; i >= 0; i, left = i-1, left/10 {
+					line[i] = byte('0' + left%10)
+				}
+			}
+			if _, err := os.Stdout.Write(block); err != nil {
+				return err
+			}
+			select {
+			case <-ending:
+				due = 0
+			default:
+			}
+		}
+	}
 }
 
 func childExit(args []string) error {

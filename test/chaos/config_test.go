@@ -21,11 +21,14 @@ type configuration struct {
 	web       string // instead of the handler: what the workers run
 	boot      string // boot_timeout
 	bind      string // one address more
-	nonsense  string // appended
+	more      string // appended: tables, or nonsense
 }
 
 // beat is the timeout of heartbeats.
 const beat = 6 * time.Second
+
+// isRestless tells the companions that end again and again by themselves.
+func isRestless(companion string) bool { return companion == "restless" || companion == "churn" }
 
 // baseConfig is what every quiet moment returns to.
 func baseConfig() configuration {
@@ -58,11 +61,11 @@ func (r *run) write(c configuration) {
 	companion("family", "family")
 	companion("stubborn", "stubborn", `stop_timeout = "700ms"`, `reload_timeout = "700ms"`)
 	companion("restless", "restless", `startsecs = "0s"`, `backoff_initial = 0`)
-	companion("spew", "spew", fmt.Sprintf("stdout = %q", filepath.Join(r.full, "spew.log")), `log_max_size = "512KiB"`, `log_backups = 2`)
+	companion("spew", "spew", fmt.Sprintf("stdout = %q", filepath.Join(r.full, "spew.log")), `log_max_size = "256KiB"`, `log_backups = 2`)
 	if c.extra {
 		companion("extra", "exclusive")
 	}
-	line("%s", c.nonsense)
+	line("%s", c.more)
 	// Beside and renamed: a reload of the moment before reads one or the other.
 	temporary := r.file() + ".new"
 	if err := os.WriteFile(temporary, []byte(b.String()), 0o644); err != nil {
@@ -107,8 +110,8 @@ func (r *run) broken(taken string) (configuration, string) {
 		{"app hangs", func() { c.web, c.boot = command("hang"), "1s" }},
 		{"program is missing", func() { c.web = `"/no/such/program"` }},
 		{"port is taken", func() { c.bind = taken }},
-		{"unknown key", func() { c.nonsense = "[server.nonsense]\nkey = 1" }},
-		{"not TOML", func() { c.nonsense = "= = =" }},
+		{"unknown key", func() { c.more = "[server.nonsense]\nkey = 1" }},
+		{"not TOML", func() { c.more = "= = =" }},
 	}
 	k := kinds[r.rng.IntN(len(kinds))]
 	k.spoil()

@@ -17,8 +17,23 @@
 //     and gofork then has as many descriptors, threads and as much memory as the
 //     time before.
 //
-// `make test` runs 45 seconds of it with a fixed seed, `make chaos` as much as
+// `make test` runs a minute of it with a fixed seed, `make chaos` as much as
 // CHAOS_TIME says with a seed of the moment. CHAOS_SEED repeats the choices of a
 // run, though not the moments: those are the machine's. When something fails, the
-// last of what was done and logged is printed.
+// last of what was done and logged is printed; CHAOS_LOG names a file for all of it.
+//
+// What chance would not show has a test of its own, short in `make test` and long
+// in `make chaos`:
+//
+//   - The arbiter is killed: everything ends.
+//   - Nothing is started, because of a limit of the user or of a control group:
+//     replacements come as soon as they can.
+//   - 1,000 or 10,000 respawns: descriptors, threads and memory stay as they were.
+//   - A companion writes 100 MB a second, and on a full disk: each line is in the
+//     log, or counted as lost.
+//   - The clock is set back and forward: no delay changes.
+//
+// Setting the clock of a machine is nothing for a machine that somebody else uses.
+// So a clock is set in the processes of gofork alone, by other code in their vDSO,
+// which is known for amd64; with CHAOS_CLOCK=1 it is the machine's.
 package chaos

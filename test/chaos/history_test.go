@@ -28,6 +28,7 @@ type entry struct {
 	Companion  string `json:"companion"`
 	Instance   int    `json:"instance"`
 	Child      int    `json:"child"`
+	Dropped    int    `json:"dropped_lines"` // of a captured log, told when it can be written again
 }
 
 // history is the last of what was done and logged, in the order of this process.
@@ -36,7 +37,7 @@ type history struct {
 	begun  time.Time
 	lines  []string // a ring
 	next   int
-	counts map[string]int // by event
+	counts map[string]int // by event, and by event and companion; lines dropped by companion
 	file   *os.File       // CHAOS_LOG: all of it
 }
 
@@ -103,10 +104,14 @@ func (h *history) follow(r io.Reader, judge func(entry), broken func(string)) {
 		line, err := in.ReadString('\n')
 		if line = strings.TrimSpace(line); line != "" {
 			var e entry
-			if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &e) == nil && e.Event != "" {
+			if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &e) == nil && e.Companion+e.Event != "" {
 				h.mu.Lock()
 				h.counts[e.Event]++
-				if e.Companion != "restless" { // it would fill the history
+				h.counts["dropped "+e.Companion] += e.Dropped
+				if e.Companion != "" {
+					h.counts[e.Event+" "+e.Companion]++
+				}
+				if !isRestless(e.Companion) { // they would fill the history
 					h.addLocked("    " + line)
 				}
 				h.mu.Unlock()

@@ -56,6 +56,7 @@ type run struct {
 	baseline map[string]resources
 
 	reloading sync.Mutex // one at a time: reload, upgrade
+	stopping  sync.Mutex // who sends SIGSTOP or SIGCONT, so that what is stopped stays so for him
 
 	mu        sync.Mutex
 	arbiter   int // pid of the one that serves
@@ -71,6 +72,7 @@ const maxFaults = 20
 
 // fault is a broken promise.
 func (r *run) fault(format string, args ...any) {
+	r.t.Helper()
 	line := fmt.Sprintf(format, args...)
 	r.history.add("FAULT %s", line)
 	r.mu.Lock()
@@ -129,7 +131,7 @@ func (r *run) explained(e entry) bool {
 		r.wasReady[e.PID] = true
 	case "worker.exited", "companion.exited", "manager.exited":
 		_, hurt := r.hurt[e.PID]
-		return e.Expected == nil || *e.Expected || hurt || e.Companion == "restless" ||
+		return e.Expected == nil || *e.Expected || hurt || isRestless(e.Companion) ||
 			r.spoilt > 0 && (e.PID == 0 || e.Event == "worker.exited" && !r.wasReady[e.PID]) // did not start; did not boot
 	}
 	return true
@@ -210,7 +212,7 @@ func (r *run) prepareDisk() {
 	if err := os.Chmod(r.dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", r.full, "tmpfs", 0, "size=4m"); err != nil {
+	if err := unix.Mount("tmpfs", r.full, "tmpfs", 0, "size=2m"); err != nil {
 		r.t.Logf("no full disk in this run: cannot mount a small one: %v", err)
 		return
 	}
