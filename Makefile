@@ -20,11 +20,12 @@ BENCH      ?=
 QUICK      ?=
 CHAOS_TIME ?= 10m
 CHAOS_SEED ?= random
+VULNDB     ?= https://vuln.go.dev
 
 # Tools have a module of their own so that users of gofork do not inherit their requirements.
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run build test bench microbench chaos lint fmt cover fuzz schema clean race-toolchain
+.PHONY: help run build test bench bench-docs microbench picture chaos lint vuln fmt cover fuzz schema clean race-toolchain
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value]"
@@ -56,6 +57,13 @@ bench: build ## what gofork costs, with goals, as a table and in dist/bench.json
 	if [ -n "$(BENCH)" ] && [ -z "$$figures" ]; then exit 0; fi; \
 	go run ./test/bench -gofork bin/gofork -json dist/bench.json -only "$$figures" -quick=$(if $(QUICK),true,false)
 
+bench-docs: ## the figures of dist/bench.json as the tables of docs/comparison.md
+	go run ./test/bench/page -json dist/bench.json docs/comparison.md
+
+# Needs node. Takes a quarter of a minute.
+picture: build ## docs/reload.svg: every request while a server is reloaded under load
+	go run ./test/picture -gofork bin/gofork -o docs/reload.svg
+
 microbench: ## every go benchmark, BENCHCOUNT times, as a table
 	@mkdir -p dist
 	@dirs="$$({ grep -rlE --include='*_test.go' '^func Benchmark' cmd pkg test || true; } | xargs -r -n1 dirname | sort -u | sed 's|^|./|')"; \
@@ -63,7 +71,7 @@ microbench: ## every go benchmark, BENCHCOUNT times, as a table
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(if $(QUICK),1,$(BENCHCOUNT)) -timeout $(TIMEOUT) $$dirs | tee dist/bench.txt; \
 	echo; $(TOOL) benchstat dist/bench.txt
 
-# Not with the race detector: memory is compared. make test has it, for 45 s.
+# Not with the race detector: memory is compared. make test has it, for a minute.
 chaos: build ## everything that may happen to gofork, at random, under load (CHAOS_TIME, CHAOS_SEED)
 	CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=$(CHAOS_SEED) GOFORK_BIN=$(CURDIR)/bin/gofork \
 	  go test -count=1 -v -timeout 0 ./test/chaos
@@ -76,6 +84,14 @@ lint: ## vet for Linux and macOS, then golangci-lint as pinned in tools/go.mod
 	@echo "lint: $$($(TOOL) golangci-lint version)"
 	@$(TOOL) golangci-lint run ./...
 
+# Not part of .ci/run, which needs no network but the package registries.
+vuln: ## known vulnerabilities in the code that gofork reaches (VULNDB, a URL; file:// is a copy)
+	@failed=0; said="$$($(TOOL) govulncheck -db '$(VULNDB)' ./... 2>&1)" || failed=1; \
+	printf '%s\n' "$$said"; \
+	if [[ $$said == *"fetching vulnerabilities"* ]]; then \
+	  echo "make vuln: nothing was checked: the vulnerability database $(VULNDB) cannot be read from here (a copy: make vuln VULNDB=file:///PATH)" >&2; fi; \
+	exit $$failed
+
 fmt: ## gofumpt and the linter's safe fixes
 	$(TOOL) golangci-lint fmt ./...
 	$(TOOL) golangci-lint run --fix ./...
@@ -87,12 +103,14 @@ cover: ## coverage of pkg by the tests in pkg: dist/coverage.html and the total
 	go tool cover -html=dist/coverage.out -o dist/coverage.html
 	@go tool cover -func=dist/coverage.out | tail -n 1
 
-# go test -fuzz takes one target of one package at a time.
+# go test -fuzz takes one target of one package at a time. Its processes collect
+# garbage before they have half a gigabyte each; without the limit on minimizing it
+# spends most of its time on inputs that are only interesting.
 fuzz: ## every fuzz target for FUZZTIME
 	@found=; while IFS=: read -r file line; do \
 	  name="$$(sed -E 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/' <<<"$$line")"; found=1; \
 	  echo "fuzz: $$name in $$(dirname "$$file") for $(FUZZTIME)"; \
-	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	  GOMEMLIMIT=512MiB go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$(dirname "$$file")"; \
 	done < <(grep -rE --include='*_test.go' '^func Fuzz' cmd pkg test); \
 	[ -n "$$found" ] || echo "fuzz: no fuzz target in the tree"
 

@@ -5,8 +5,9 @@
 //
 // The floor of starting, stopping and replacing is the program floor: fork, exec,
 // wait4 and nothing else. The floor of serving is plain net/http. Supervisors
-// that are found on PATH (supervisord, runit's runsvdir, s6-svscan, gunicorn) are
-// measured beside in the same rounds; a missing one is left out.
+// that are found on PATH (supervisord, runit's runsvdir, s6-svscan) and application
+// servers (gunicorn, uwsgi, puma) are measured beside in the same rounds; of a
+// missing one a line says that it was left out.
 //
 // Rounds are interleaved: each measures every subject once, so that a busy minute
 // of the machine hits all of them. What a companion costs is measured with a

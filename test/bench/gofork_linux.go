@@ -143,6 +143,25 @@ func (s *server) reload() error {
 	return nil
 }
 
+// replaceWorkers reloads and returns when the last worker of before has ended.
+func (s *server) replaceWorkers() error {
+	if err := s.reload(); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) && s.l.ctx.Err() == nil {
+		var st status
+		if err := s.ask(http.MethodGet, "/v1/status", "", &st); err != nil {
+			return err
+		}
+		if len(st.Workers.List) == st.Workers.Configured {
+			return nil
+		}
+		s.l.wait(20 * time.Millisecond)
+	}
+	return fmt.Errorf("the workers were not replaced within %s", patience)
+}
+
 // end stops gofork; how long that took is of no interest.
 func (s *server) end() {
 	if _, err := s.stop(syscall.SIGTERM); err != nil {

@@ -92,7 +92,7 @@ func describe(l *lab) string {
 	}
 	names := []string{}
 	for _, p := range l.peers {
-		names = append(names, p.name)
+		names = append(names, p.name+" "+p.versionOf(l.ctx))
 	}
 	if len(names) == 0 {
 		names = []string{"none on PATH"}

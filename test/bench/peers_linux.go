@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -20,25 +22,49 @@ type peer struct {
 	stop       syscall.Signal
 	// pause is how long a child has to be up to be started again at once.
 	pause time.Duration
-	web   bool
+	web   *webPeer // nil when it serves no HTTP
+	// version is a command that prints it among other things.
+	version []string
 }
 
 func findPeers() []peer {
 	var found []peer
 	for _, p := range []peer{
-		{name: "supervisord", program: "supervisord", companions: supervisordConfig, stop: syscall.SIGTERM, pause: 1500 * time.Millisecond},
-		{name: "runit", program: "runsvdir", companions: runitServices, stop: syscall.SIGHUP, pause: 1500 * time.Millisecond},
-		{name: "s6", program: "s6-svscan", companions: s6Services, stop: syscall.SIGTERM, pause: 1500 * time.Millisecond},
-		{name: "gunicorn", program: "gunicorn", stop: syscall.SIGTERM, web: true},
+		{
+			name: "supervisord", program: "supervisord", companions: supervisordConfig,
+			stop: syscall.SIGTERM, pause: 1500 * time.Millisecond, version: []string{"supervisord", "--version"},
+		},
+		{
+			name: "runit", program: "runsvdir", companions: runitServices,
+			stop: syscall.SIGHUP, pause: 1500 * time.Millisecond, version: []string{"dpkg-query", "-W", "-f=${Version}", "runit"},
+		},
+		{
+			name: "s6", program: "s6-svscan", companions: s6Services,
+			stop: syscall.SIGTERM, pause: 1500 * time.Millisecond, version: []string{"dpkg-query", "-W", "-f=${Version}", "s6"},
+		},
+		{name: "gunicorn", program: "gunicorn", web: gunicorn(), stop: syscall.SIGTERM, version: []string{"gunicorn", "--version"}},
+		{name: "uwsgi", program: "uwsgi", web: uwsgi(), stop: syscall.SIGTERM, version: []string{"uwsgi", "--version"}},
+		{name: "puma", program: "puma", web: puma(), stop: syscall.SIGTERM, version: []string{"puma", "--version"}},
 	} {
 		path, err := exec.LookPath(p.program)
 		if err != nil {
+			fmt.Printf("%s: left out, there is no %s on PATH\n", p.name, p.program)
 			continue
 		}
 		p.program = path
 		found = append(found, p)
 	}
 	return found
+}
+
+// versionOf is the first number with a point that its version command prints.
+// runit and s6 cannot be asked: the package is, where there is dpkg.
+func (p peer) versionOf(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, p.version[0], p.version[1:]...).Output()
+	if v := regexp.MustCompile(`\d+(\.\d+)+`).Find(out); err == nil && v != nil {
+		return string(v)
+	}
+	return "of unknown version"
 }
 
 func supervisordConfig(dir, child string, n int) ([]string, error) {
@@ -73,16 +99,4 @@ func runitServices(dir, child string, n int) ([]string, error) {
 
 func s6Services(dir, child string, n int) ([]string, error) {
 	return []string{"-c", fmt.Sprint(2*n + 4), dir}, serviceDirs(dir, child, n)
-}
-
-// gunicornApp makes the smallest WSGI application and returns the arguments.
-func gunicornApp(dir, addr string) ([]string, error) {
-	const app = "def app(environ, start):\n" +
-		"    start('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', '3')])\n" +
-		"    return [b'ok\\n']\n"
-	args := []string{
-		"--bind", addr, "--workers", "2", "--threads", "16", "--worker-class", "gthread",
-		"--keep-alive", "30", "--log-level", "critical", "--chdir", dir, "wsgi:app",
-	}
-	return args, os.WriteFile(filepath.Join(dir, "wsgi.py"), []byte(app), 0o600)
 }

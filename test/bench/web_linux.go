@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
@@ -14,8 +17,9 @@ import (
 type site struct {
 	name  string
 	start func() (p *program, addr string, err error)
-	// reload replaces what serves; nil when it cannot.
-	reload func(p *program) error
+	// reload replaces what serves, and returns when nothing is left of what served
+	// before; nil when it cannot.
+	reload func() error
 	stop   syscall.Signal
 }
 
@@ -43,42 +47,50 @@ func (l *lab) under(name, config string) site {
 			}
 			return s.program, s.addr, nil
 		},
-		reload: func(*program) error { return s.reload() },
+		reload: func() error { return s.replaceWorkers() },
 	}
+}
+
+// underNode is gofork with a server of Node.js, where there is one.
+func (l *lab) underNode() []site {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		fmt.Printf("%s: gofork node: left out, there is no node on PATH\n", l.current)
+		return nil
+	}
+	file := l.path("server.js")
+	if err := os.WriteFile(file, []byte(nodeApp), 0o600); err != nil {
+		l.fail("gofork node", err)
+		return nil
+	}
+	return []site{l.under("gofork node", fmt.Sprintf("[worker]\ncount = %d\nready_after = \"500ms\"\ncommand = [%q, %q]\n", peerWorkers, node, file))}
 }
 
 func (l *lab) webPeers() []site {
 	var all []site
 	for _, p := range l.peers {
-		if !p.web {
+		if p.web == nil {
 			continue
 		}
+		var s *served
 		all = append(all, site{
 			name: p.name, stop: p.stop,
 			start: func() (*program, string, error) {
-				dir, err := l.tempDir()
-				if err != nil {
+				var addr string
+				var err error
+				if s, addr, err = l.startWebPeer(p); err != nil {
 					return nil, "", err
 				}
-				addr, err := l.freeAddr()
-				if err != nil {
-					return nil, "", err
-				}
-				args, err := gunicornApp(dir, addr)
-				if err != nil {
-					return nil, "", err
-				}
-				running, err := l.execute(nil, dir, append([]string{p.program}, args...)...)
-				return running, addr, err
+				return s.program, addr, nil
 			},
-			reload: func(p *program) error { return p.cmd.Process.Signal(syscall.SIGHUP) },
+			reload: func() error { return s.reload() },
 		})
 	}
 	return all
 }
 
 // first200 asks until the answer is 200, and returns when it came.
-func (l *lab) first200(addr string) (time.Duration, error) {
+func (l *lab) first200(p *program, addr string) (time.Duration, error) {
 	conn := load.New(addr, 5*time.Second)
 	defer conn.Close()
 	request := load.Get("/")
@@ -87,6 +99,11 @@ func (l *lab) first200(addr string) (time.Duration, error) {
 		a, err := conn.Do(l.ctx, request)
 		if err == nil && a.Code == http.StatusOK {
 			return monotonic(), nil
+		}
+		select {
+		case <-p.ended:
+			return 0, fmt.Errorf("no 200 from %s: %s has ended: %s", addr, p.cmd.Path, p.cmd.ProcessState)
+		default:
 		}
 		if time.Now().After(deadline) || l.ctx.Err() != nil {
 			return 0, fmt.Errorf("no 200 from %s: status %d, %w", addr, a.Code, err)
@@ -108,7 +125,7 @@ func bootBench(l *lab) {
 		}{
 			{"command app", []site{l.alone("alone"), l.under(itself, "[worker]\ncount = 1\nready = \"notify\"\n"+command)}},
 			{"handler hello", []site{l.alone("alone"), l.under(itself, "[worker]\ncount = 1\nhandler = \"hello\"\n")}},
-			{"python", l.webPeers()},
+			{"peers", l.webPeers()},
 		} {
 			for _, s := range c.sites {
 				if err := l.bootOnce(c.name, s); err != nil {
@@ -127,7 +144,7 @@ func (l *lab) bootOnce(name string, s site) error {
 	if err != nil {
 		return err
 	}
-	at, err := l.first200(addr)
+	at, err := l.first200(p, addr)
 	p.kill() // how it stops is another figure
 	if err == nil {
 		l.add(name, s.name, "ms", ms(at-p.started))
@@ -161,7 +178,7 @@ func (l *lab) requestsOnce(s site) error {
 		return err
 	}
 	defer p.kill()
-	if _, err := l.first200(addr); err != nil {
+	if _, err := l.first200(p, addr); err != nil {
 		return err
 	}
 	plan := load.Plan{Addr: addr, Path: "/", Conns: 32, Timeout: 10 * time.Second}
@@ -184,7 +201,10 @@ func (l *lab) requestsOnce(s site) error {
 // that serves is replaced three times. The floor is the application alone, which
 // nobody reloads: what the machine itself does to the worst latency.
 func reloadBench(l *lab) {
-	sites := append([]site{l.alone(bareFloor), l.under(itself, twoWorkers+"handler = \"hello\"\n")}, l.webPeers()...)
+	sites := slices.Concat(
+		[]site{l.alone(bareFloor), l.under(itself, twoWorkers+"handler = \"hello\"\n")},
+		l.underNode(), l.webPeers(),
+	)
 	for range l.longRounds() {
 		for _, s := range sites {
 			if err := l.reloadOnce(s); err != nil {
@@ -207,7 +227,7 @@ func (l *lab) reloadOnce(s site) error {
 			l.fail(s.name, err)
 		}
 	}()
-	if _, err := l.first200(addr); err != nil {
+	if _, err := l.first200(p, addr); err != nil {
 		return err
 	}
 	l.wait(settle)
@@ -221,7 +241,9 @@ func (l *lab) reloadOnce(s site) error {
 	for range 3 {
 		l.wait(time.Second)
 		if s.reload != nil && failed == nil {
-			failed = s.reload(p)
+			began := monotonic()
+			failed = s.reload()
+			l.add("a reload takes", s.name, "s", (monotonic() - began).Seconds())
 		}
 		l.wait(settle)
 	}
@@ -233,6 +255,7 @@ func (l *lab) reloadOnce(s site) error {
 	if r.Failed > 0 {
 		fmt.Printf("%s: %s: %d of %d requests failed, the first with %s\n", l.current, s.name, r.Failed, r.Requests, r.Errors[0])
 	}
+	l.add("asked", s.name, "requests", float64(r.Requests))
 	l.add("failed", s.name, "requests", float64(r.Failed))
 	l.add("worst latency", s.name, "ms", ms(r.Worst()))
 	l.add("p99 latency", s.name, "ms", ms(r.Quantile(0.99)))

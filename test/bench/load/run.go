@@ -16,6 +16,15 @@ type Plan struct {
 	Conns   int
 	Rate    float64 // requests a second, all connections together
 	Timeout time.Duration
+	// Each, if set, is told of every request, by all connections at the same time.
+	Each func(Sample)
+}
+
+// Sample is one request.
+type Sample struct {
+	Due  time.Time // when it was to be sent; it may have waited for the answer before
+	Took time.Duration
+	Err  error
 }
 
 // Result is what a load met.
@@ -94,11 +103,14 @@ func (r *Result) ask(ctx context.Context, p Plan, began time.Time, i int) {
 		// A request that was begun is not given up when the time is over.
 		a, err := conn.Do(context.WithoutCancel(ctx), request)
 		took := time.Since(due)
-		due = due.Add(every)
 		r.Requests++
 		if err == nil && a.Code != http.StatusOK {
 			err = fmt.Errorf("status %d", a.Code)
 		}
+		if p.Each != nil {
+			p.Each(Sample{Due: due, Took: took, Err: err})
+		}
+		due = due.Add(every)
 		if err != nil {
 			r.Failed++
 			if len(r.Errors) < maxErrors {
