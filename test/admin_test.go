@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -191,6 +192,42 @@ bind = "`+admin+`"
 	problems, err := promlint.New(bytes.NewReader([]byte(text))).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("Prometheus finds fault: %v, %v", problems, err)
+	}
+	need(t, "promtool")
+	promtool := exec.Command("promtool", "check", "metrics")
+	promtool.Stdin = strings.NewReader(text)
+	if out, err := promtool.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// Answers are for now, and for who asked: no cache keeps them, and no browser
+// takes the output of a companion for a page.
+func TestAdminAnswersSayHowTheyAreToBeRead(t *testing.T) {
+	t.Parallel()
+	admin := freeAddr(t)
+	s := start(t, twoHello+serverTable+"[admin]\nbind = \""+admin+"\"\n")
+	s.ready()
+	for path, want := range map[string]int{
+		"/livez": 200, "/readyz": 200, "/metrics": 200, "/v1/status": 200, "/v1/config": 200,
+		"/": 404, "/v1/none": 404, "/../v1/status": 404, "/v1/reload": 405,
+	} {
+		res, err := http.Get("http://" + admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("GET %s: %d, want %d", path, res.StatusCode, want)
+		}
+		for key, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+			if got := res.Header.Get(key); got != want {
+				t.Errorf("GET %s has %s %q, want %q", path, key, got, want)
+			}
+		}
+		if res.Header.Get("Content-Type") == "" || res.Header.Get("Server") != "" {
+			t.Errorf("GET %s: %v", path, res.Header)
+		}
 	}
 }
 

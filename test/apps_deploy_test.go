@@ -21,7 +21,7 @@ func TestDeploymentOfOneQueueLeavesTheOthersJobRunning(t *testing.T) {
 	long := pid(before, "rq-long")
 
 	s.becomes("/tick", "finished 1")
-	job := s.mustGet("/enqueue/4")
+	job := s.mustGet("/enqueue/20")
 	s.becomes("/job/"+job, "started")
 
 	s.edit(`QUEUE_REVISION = "1"`, `QUEUE_REVISION = "2"`)

@@ -3,7 +3,12 @@
 package test
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gofork/gofork/pkg/control"
 )
@@ -136,9 +142,14 @@ func (s *server) stopAll() {
 	s.t.Helper()
 	family := s.family()
 	s.stop(patience)
+	noneLeft(s.t, family)
+}
+
+func noneLeft(t testing.TB, family []process) {
+	t.Helper()
 	for _, p := range family {
 		if p.alive() {
-			s.t.Errorf("%v was left running", p)
+			t.Errorf("%v was left running", p)
 		}
 	}
 }
@@ -218,13 +229,14 @@ func (s *server) crash() {
 // freeze stops a worker with a heartbeat and expects that it is missed.
 func (s *server) freeze() {
 	s.t.Helper()
+	from := s.mark()
 	s.edit(`timeout = "30s"`, `timeout = "3s"`) // and not sooner: under load a heartbeat may be that late
 	s.mustReload()
 	// Silence counts from the first heartbeat on, which some send only when half
 	// of the limit is over.
-	st := s.awaitStatus("the worker has sent its first heartbeat", func(st control.Status) bool {
-		return st.Workers.Ready == 2 && len(st.Workers.List) == 2 && st.Workers.List[1].UptimeSeconds > 3
-	})
+	began := s.awaitSince(from, "worker.ready", "slot", 2).At
+	eventually(s.t, "the worker has sent its first heartbeat", func() bool { return time.Since(began) > 4*time.Second })
+	st := s.ready()
 	old := mustLookup(s.t, st.Workers.List[1].PID)
 	m := s.mark()
 	kill(s.t, old, syscall.SIGSTOP)
@@ -245,6 +257,7 @@ func (s *server) stopWithOneInFlight(a app) {
 	s.t.Helper()
 	m := s.mark()
 	st := s.look()
+	end := func() {}
 	if a.sleeps {
 		slow := s.begin("/sleep?ms=700")
 		defer func() {
@@ -252,8 +265,17 @@ func (s *server) stopWithOneInFlight(a app) {
 				s.t.Errorf("the request in flight got status %d, error %v; want 200", a.code, a.err)
 			}
 		}()
+	} else {
+		end = s.beginInHalves("/pid")
 	}
-	s.stopAll()
+	family := s.family()
+	s.signal(syscall.SIGTERM)
+	s.awaitSince(m, "worker.draining")
+	end()
+	if code := s.exit(patience); code != 0 {
+		s.t.Errorf("gofork ended with exit code %d, want 0", code)
+	}
+	noneLeft(s.t, family)
 	for _, pid := range workerPIDs(st) {
 		r := s.awaitSince(m, "worker.exited", "pid", pid, "expected", true)
 		// One that does not say when it is ready may be stopped while it loads.
@@ -261,4 +283,67 @@ func (s *server) stopWithOneInFlight(a app) {
 			s.t.Errorf("a worker did not end by itself: %v", r)
 		}
 	}
+}
+
+// beginInHalves sends the first half of a request, for servers that have nothing
+// slow to ask for, and returns when it was read; end sends the other half and
+// expects the answer.
+func (s *server) beginInHalves(path string) (end func()) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: half", path); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "the server has read it", func() bool { return unread(s.t, s.addr, conn.LocalAddr().String()) == 0 })
+	return func() {
+		s.t.Helper()
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			s.t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "\r\n\r\n"); err != nil {
+			s.t.Errorf("the other half of a request: %v", err)
+			return
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			s.t.Errorf("a request that was half there when the stop began: %v", err)
+			return
+		}
+		defer res.Body.Close()
+		if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || len(body) == 0 {
+			s.t.Errorf("a request that was half there when the stop began got status %d, %q, %v", res.StatusCode, body, err)
+		}
+	}
+}
+
+// unread is what lies in the receive queue of the server's end of a connection, in
+// bytes, -1 when there is no such connection (proc(5), /proc/net/tcp).
+func unread(t testing.TB, server, client string) int {
+	t.Helper()
+	hex := func(addr string) string {
+		a, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip := a.Addr().As4()
+		slices.Reverse(ip[:])
+		return fmt.Sprintf("%X:%04X", ip[:], a.Port())
+	}
+	for line := range strings.Lines(readFile(t, "/proc/net/tcp")) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[1] != hex(server) || f[2] != hex(client) {
+			continue
+		}
+		_, queue, _ := strings.Cut(f[4], ":")
+		n, err := strconv.ParseInt(queue, 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n)
+	}
+	return -1
 }

@@ -3,7 +3,9 @@
 package test
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +59,7 @@ func TestKilledArbiterEndsHandlerWorkers(t *testing.T) {
 	awaitEnd(t, 2*time.Second, all...)
 }
 
-// The descriptors of a killed arbiter's socket and pidfile are in nobody's way.
+// A killed arbiter's sockets and pidfile are in nobody's way, and do not pile up.
 func TestGoforkStartsAgainAfterAKill(t *testing.T) {
 	t.Parallel()
 	config := twoHello + `
@@ -75,4 +77,9 @@ pidfile = "@DIR/app.pid"
 	again.sock = s.sock
 	again.await("server.ready")
 	again.awaitStatus("it runs", func(st control.Status) bool { return st.PID == again.pid() })
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(s.sock), "*"))
+	want := []string{filepath.Join(filepath.Dir(s.sock), fmt.Sprintf("app.%d.notify", again.pid())), s.sock}
+	if err != nil || !slices.Equal(left, want) {
+		t.Errorf("in the runtime directory are %v (%v), want %v", left, err, want)
+	}
 }

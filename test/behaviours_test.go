@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ var behaviours = []struct{ behaviour, test string }{
 	{"sockets are taken over from LISTEN_FDS and LISTEN_PID", "TestSocketsOfSystemdAreServedAndLeftAlone"},
 	{"sockets are taken over from GOFORK_FD and GOFORK_PID", "TestSocketsOfAnOlderArbiterAreTakenOver"},
 	{"connections wait in the queue for a slot's next worker", "TestConnectionsWaitForTheNextWorker"},
-	{"an address that is in use is tried five times", "TestAddressInUseIsTriedFiveTimes"},
+	{"an address that is in use is tried five times", "TestAnAddressThatIsNotToBeHadIsTriedFiveTimes"},
 
 	// Signals
 	{"HUP is handled", "TestEverySignalIsHandled/SIGHUP"},
@@ -88,6 +89,9 @@ var behaviours = []struct{ behaviour, test string }{
 
 	// Upgrade
 	{"USR2 from the signal to the promotion: pidfile, control socket, companions", "TestUpgradeFromSignalToPromotion"},
+	{"two arbiters that are stopped together leave no names behind", "TestTwoArbitersThatStopTogetherLeaveNothing"},
+	{"a unix socket that one of two arbiters gives up is the other's", "TestUnixSocketsOfTwoArbiters"},
+	{"a new arbiter that is killed leaves no names behind", "TestKilledNewArbiterLeavesNoNames"},
 	{"the upgrade is backed out by ending the new arbiter", "TestEndingTheNewArbiterBacksTheUpgradeOut"},
 	{"an upgrade that does not boot changes nothing", "TestUpgradeThatDoesNotBootLeavesTheOldOneAlone"},
 	{"a second upgrade is refused on both sides", "TestSecondUpgradeIsRefusedOnBothSides"},
@@ -112,6 +116,7 @@ var behaviours = []struct{ behaviour, test string }{
 
 	// The host
 	{"USR1 reopens the log file", "TestUSR1ReopensTheLogFile"},
+	{"USR1 reopens the access log", "TestUSR1ReopensTheAccessLog"},
 	{"a stale pidfile is replaced", "TestStalePidfileIsReplaced"},
 	{"a pidfile of a living process is respected, and its pid named", "TestPidfileOfALivingProcessIsRespected"},
 	{"umask, chdir and cwd", "TestUmaskAndDirectories"},
@@ -131,7 +136,7 @@ func TestEveryBehaviourHasItsTest(t *testing.T) {
 	t.Parallel()
 	tests := testFunctions(t)
 	seen := map[string]bool{}
-	for _, b := range behaviours {
+	for _, b := range slices.Concat(behaviours, companionBehaviours) {
 		if seen[b.behaviour] {
 			t.Errorf("%q is listed twice", b.behaviour)
 		}

@@ -4,9 +4,12 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,6 +90,13 @@ func TestNodeApplicationAnswersOnThePassedSocket(t *testing.T) {
 		t.Errorf("the answer came from %+v, want one of the workers %+v", from, st.Workers.List)
 	}
 
+	// Ready by the clock, it may not have come to its handler of SIGTERM yet.
+	eventually(t, "both servers listen", func() bool {
+		return !slices.ContainsFunc(workerPIDs(st), func(pid int) bool {
+			return !s.journal.printed(fmt.Sprintf("server %d: listening", pid))
+		})
+	})
+
 	// A request in flight is answered, and its connection is not kept.
 	slow := s.begin("/sleep?ms=700")
 	m := s.mark()
@@ -109,6 +119,21 @@ startsecs = "0s"
 	s.awaitCompanion("alone", control.Running)
 	if st := s.status(); len(st.Listeners) != 0 || len(st.Workers.List) != 0 {
 		t.Errorf("listeners %q and workers %+v, want none", st.Listeners, st.Workers.List)
+	}
+	s.stop(patience)
+}
+
+func TestPlatformsSayWhereAndHowMany(t *testing.T) {
+	t.Parallel()
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "# everything is in the environment\n",
+		withEnv("GOFORK_WORKER__HANDLER=hello", "GOFORK_WORKER__DRAIN_DELAY=0", "PORT="+port, "WEB_CONCURRENCY=3"))
+	st := s.ready()
+	if want := "tcp://0.0.0.0:" + port; !slices.Equal(st.Listeners, []string{want}) || st.Workers.Ready != 3 {
+		t.Errorf("%d workers listen at %v, want 3 at %s", st.Workers.Ready, st.Listeners, want)
 	}
 	s.stop(patience)
 }

@@ -65,7 +65,8 @@ boot_retries = 0
 		t.Errorf("gofork ended with exit code %d, want 3", code)
 	}
 	started, exited := s.await("worker.started"), s.await("worker.exited")
-	if up := exited.At.Sub(started.At); up < 290*time.Millisecond {
+	// The clock runs from before the process exists, which takes a busy machine a while.
+	if up := exited.At.Sub(started.At); up < 150*time.Millisecond {
 		t.Errorf("the worker was ended after %s, before its boot_timeout", up)
 	}
 	if exited.text("signal") != "SIGKILL" {
@@ -76,27 +77,30 @@ boot_retries = 0
 	}
 }
 
-func TestAddressInUseIsTriedFiveTimes(t *testing.T) {
+func TestAnAddressThatIsNotToBeHadIsTriedFiveTimes(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
-	began := time.Now()
-	s := start(t, fmt.Sprintf(`
-[server]
-bind = [%q]
-[worker]
-handler = "hello"
-`, taken.Addr()))
-	if code := s.exit(patience); code != 1 {
-		t.Errorf("gofork ended with exit code %d, want 1", code)
-	}
-	if took := time.Since(began); took < 4*time.Second || took > 5*time.Second+slack {
-		t.Errorf("gofork gave up after %s, want five tries 1s apart", took)
-	}
-	if len(s.journal.all(says("address already in use"))) == 0 && !s.journal.printed("address already in use") {
-		t.Error("nothing says that the address is in use")
+	t.Cleanup(func() { taken.Close() })
+	for _, tt := range []struct{ address, reason string }{
+		{taken.Addr().String(), "address already in use"},
+		{"192.0.2.1:80", "cannot assign requested address"}, // of documentation (RFC 5737), so of no machine
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			s := start(t, fmt.Sprintf("[server]\nbind = [%q]\n[worker]\nhandler = \"hello\"\n", tt.address))
+			if code := s.exit(patience); code != 1 {
+				t.Errorf("gofork ended with exit code %d, want 1", code)
+			}
+			if took := time.Since(began); took < 4*time.Second || took > 5*time.Second+slack {
+				t.Errorf("gofork gave up after %s, want five tries 1s apart", took)
+			}
+			if n := len(s.journal.all(says(tt.reason))); n != 5 {
+				t.Errorf("%d records say that the %s, want one for each try", n, tt.reason)
+			}
+		})
 	}
 }

@@ -35,6 +35,7 @@ var roles = map[string]func(args []string) error{
 	"record":    childRecord,    // FILE: writes the names of signals into FILE and goes on
 	"beat-once": childBeatOnce,  // READY=1 and one WATCHDOG=1, then silence, SIGABRT included
 	"ready-on":  childReadyOn,   // READY=1 when SIGUSR1 comes
+	"garbled":   childGarbled,   // notifications that are none, then READY=1
 	"http":      childHTTP,      // serves the sockets that were passed: /pid, /hold (until the drain begins)
 	"usr1":      childUSR1,      // FILE: READY=1; a line in FILE for each SIGUSR1
 	"app":       childApp,       // FILE: what it says: "good" (as http), "exit CODE [SLOT]", "hang"
@@ -165,6 +166,15 @@ func childReadyOn([]string) error {
 	<-usr1
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return err
+	}
+	select {}
+}
+
+func childGarbled([]string) error {
+	for _, state := range []string{"READY", "STATUS=" + strings.Repeat("x", 8<<10), daemon.SdNotifyReady} {
+		if _, err := daemon.SdNotify(false, state); err != nil {
+			return err
+		}
 	}
 	select {}
 }

@@ -1,10 +1,5 @@
 package test
 
-import (
-	"strings"
-	"testing"
-)
-
 // companionBehaviours is what companions are promised, and the test that shows
 // it: a function of this package, and behind a slash one of its cases by name.
 var companionBehaviours = []struct{ behaviour, test string }{
@@ -78,24 +73,4 @@ var companionBehaviours = []struct{ behaviour, test string }{
 	{"arbiter and manager do not wake while nothing is due", "TestIdleSupervisorsDoNotWake"},
 	{"a Func has its process, its context and its stack on a panic", "TestCompiledInFunctionsRunInProcessesOfTheirOwn"},
 	{"a program of somebody's own brings its companions", "TestEmbeddedApplicationHasAllOfGofork"},
-}
-
-func TestEveryCompanionBehaviourHasItsTest(t *testing.T) {
-	t.Parallel()
-	tests := testFunctions(t)
-	seen := map[string]bool{}
-	for _, b := range companionBehaviours {
-		if seen[b.behaviour] {
-			t.Errorf("%q is listed twice", b.behaviour)
-		}
-		seen[b.behaviour] = true
-		name, subtest, _ := strings.Cut(b.test, "/")
-		fn := tests[name]
-		switch {
-		case fn == nil:
-			t.Errorf("%q: there is no test %q", b.behaviour, name)
-		case subtest != "" && !mentions(fn, subtest):
-			t.Errorf("%q: %s has no case %q", b.behaviour, name, subtest)
-		}
-	}
 }

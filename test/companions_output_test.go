@@ -3,8 +3,12 @@
 package test
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,6 +176,116 @@ startsecs = "0s"
 	}
 	if res := s.run("logs", "untold"); res.code != 1 || !strings.Contains(res.stderr, "not captured") {
 		t.Errorf("logs of what is not captured: exit code %d, %s", res.code, res.stderr)
+	}
+}
+
+// The name of a companion means all of its instances, here too.
+func TestLogsOfSeveralInstancesAreLabelled(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[companion.talker]
+`+script(`trap "echo heard" USR1; echo one; echo $GOFORK_INSTANCE; while :; do sleep 0.05; done`)+`
+numprocs = 2
+stdout = "@DIR/out"
+log_max_size = "1MiB"
+startsecs = "0s"
+`)
+	s.ready()
+	s.awaitLines("out", 4)
+	for args, want := range map[string]string{
+		"talker":      "talker | one\ntalker | 1\ntalker:2 | one\ntalker:2 | 2\n",
+		"talker -n 1": "talker | 1\ntalker:2 | 2\n",
+		"talker:1":    "one\n1\n",
+		"talker:2":    "one\n2\n",
+	} {
+		if got := s.must(append([]string{"logs"}, strings.Fields(args)...)...); got != want {
+			t.Errorf("logs %s shows %q, want %q", args, got, want)
+		}
+	}
+	cmd := exec.Command(binary(t), "logs", "-f", "-n", "1", "talker", "-s", s.sock)
+	cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	expect := func(want ...string) {
+		t.Helper()
+		var got []string
+		for range want {
+			lines.Scan()
+			got = append(got, lines.Text())
+		}
+		slices.Sort(got) // the instances do not wait for each other
+		if !slices.Equal(got, want) {
+			t.Errorf("the follower shows %q, want %q", got, want)
+		}
+	}
+	expect("talker | 1", "talker:2 | 2")
+	s.must("companion", "signal", "USR1", "talker:2")
+	expect("talker:2 | heard")
+	s.must("companion", "signal", "USR1", "talker")
+	expect("talker | heard", "talker:2 | heard")
+	s.stop(patience)
+	if lines.Scan() {
+		t.Errorf("after the end the follower shows %q", lines.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the follower ended with %v", err)
+	}
+}
+
+// A follower gets what comes at once, and what is said last: the stop of gofork is
+// the end of its stream, not a failure of it.
+func TestFollowerOfLogsGetsBurstsAndLastWords(t *testing.T) {
+	t.Parallel()
+	const burst = 100_000
+	s := start(t, `
+[companion.talker]
+`+script(fmt.Sprintf(`trap "seq 1 %d; echo done" USR1; trap "seq 1 1000; echo goodbye; exit" TERM; echo hello; while :; do sleep 0.05; done`, burst))+`
+stdout = "@DIR/out"
+log_max_size = "1GiB"
+startsecs = "0s"
+`)
+	s.ready()
+	s.awaitLines("out", 1)
+	cmd := exec.Command(binary(t), "logs", "-f", "talker", "-s", s.sock)
+	cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	expect := func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("the follower shows %q, want %q; %v %s", lines.Text(), want, lines.Err(), &stderr)
+		}
+	}
+	expect("hello")
+	s.must("companion", "signal", "USR1", "talker")
+	for n := range burst {
+		expect(fmt.Sprint(n + 1))
+	}
+	expect("done")
+	s.stop(patience)
+	for n := range 1000 {
+		expect(fmt.Sprint(n + 1))
+	}
+	expect("goodbye")
+	if lines.Scan() {
+		t.Errorf("then it shows %q", lines.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the follower ends with %v: %s", err, &stderr)
 	}
 }
 

@@ -163,21 +163,26 @@ on_reload = "SIGHUP"
 `)
 	before := pidsByID(s.ready())
 	s.awaitLines("heard", 1)
-	m := s.mark()
-	s.mustReload()
-	s.awaitLines("heard", 2)
-	after := pidsByID(s.status())
-	if after["leaves"] != before["leaves"] || after["hears"] != before["hears"] || after["restarts"] == before["restarts"] {
-		t.Errorf("the pids were %v, are %v; want that of restarts changed, no other", before, after)
-	}
-	if n := s.startsSince(m, "restarts"); n != 1 {
-		t.Errorf("it was started %d times by one reload", n)
-	}
-	if got, want := readFile(t, s.path("heard")), fmt.Sprintf("start %d\nhangup\n", before["hears"]); got != want {
-		t.Errorf("it heard %q, want %q", got, want)
-	}
-	if got := s.look().LastReload.Companions.Restarted; !slices.Equal(got, []string{"restarts"}) {
-		t.Errorf("the reload says that %v were restarted", got)
+	heard := fmt.Sprintf("start %d\n", before["hears"])
+	for n, args := range [][]string{{"reload"}, {"companion", "reread"}} {
+		m := s.mark()
+		s.must(args...)
+		s.awaitLines("heard", n+2)
+		after := pidsByID(s.status())
+		if after["leaves"] != before["leaves"] || after["hears"] != before["hears"] || after["restarts"] == before["restarts"] {
+			t.Errorf("%v: the pids were %v, are %v; want that of restarts changed, no other", args, before, after)
+		}
+		if n := s.startsSince(m, "restarts"); n != 1 {
+			t.Errorf("%v: it was started %d times", args, n)
+		}
+		heard += "hangup\n"
+		if got := readFile(t, s.path("heard")); got != heard {
+			t.Errorf("%v: it heard %q, want %q", args, got, heard)
+		}
+		if got := s.look().LastReload.Companions.Restarted; !slices.Equal(got, []string{"restarts"}) {
+			t.Errorf("%v says that %v were restarted", args, got)
+		}
+		before = after
 	}
 }
 

@@ -147,4 +147,31 @@ func TestUnitsAreGood(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
+	// 0 is closed, 10 is open; docs/systemd.md says 1.6.
+	cmd = exec.Command(analyze, "security", "--offline=yes", "--threshold=20", "--no-pager", "./gofork.service")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
+// A probe each for what it is made for, nothing writable, no rights; and the wait
+// before a stop is gofork's own.
+func TestManifestForKubernetes(t *testing.T) {
+	t.Parallel()
+	text := readFile(t, shipped(t, "container", "kubernetes.yaml"))
+	for _, want := range []string{
+		"readinessProbe:\n            httpGet: {path: /readyz, port: admin}", "livenessProbe:\n            httpGet: {path: /livez, port: admin}",
+		"terminationGracePeriodSeconds: ", "readOnlyRootFilesystem: true", "allowPrivilegeEscalation: false", "capabilities: {drop: [ALL]}", "runAsNonRoot: true",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("kubernetes.yaml has no %q", want)
+		}
+	}
+	if regexp.MustCompile(`(?m)^\s*preStop:`).MatchString(text) {
+		t.Error("kubernetes.yaml has a preStop hook; shutdown_delay is that")
+	}
+	if config := readFile(t, shipped(t, "container", "app.toml")); !strings.Contains(config, "\nshutdown_delay = ") {
+		t.Error("app.toml has no shutdown_delay")
+	}
 }

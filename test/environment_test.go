@@ -3,7 +3,10 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,13 +17,7 @@ import (
 // given returns the variables that a child has and gofork's caller did not give.
 func given(t *testing.T, s *server, pid int) map[string]string {
 	t.Helper()
-	var env map[string]string
-	// Ready by the clock, it may still be on its way from gofork to the program.
-	eventually(t, fmt.Sprintf("process %d is the program", pid), func() bool {
-		env = environ(pid)
-		_, onItsWay := env["GOFORK_SHIM"]
-		return !onItsWay
-	})
+	env := environ(pid)
 	for _, kv := range s.cmd.Env {
 		key, value, _ := strings.Cut(kv, "=")
 		if env[key] == value {
@@ -179,6 +176,75 @@ startsecs = "0s"
 	for fd, target := range settledDescriptors(t, c.PID) {
 		if target == web {
 			t.Errorf("the companion has the web socket %s open as descriptor %d", web, fd)
+		}
+	}
+}
+
+// systemd puts what LoadCredential= names into files of the directory that
+// $CREDENTIALS_DIRECTORY names (systemd.exec(5), "Credentials"): read-only, of the
+// service's user alone. Only who is to have a secret gets it, and it is shown nowhere.
+func TestSecretFromSystemdsCredentials(t *testing.T) {
+	t.Parallel()
+	const secret = "correct horse battery staple"
+	const config = `
+[worker]
+handler = "hello"
+count = 1
+[companion.mailer]
+command = ["sleep", "1000"]
+env_file = ["${CREDENTIALS_DIRECTORY}/app.env"]
+startsecs = "0s"
+[companion.other]
+command = ["sleep", "1000"]
+startsecs = "0s"
+`
+	dir := shortTempDir(t)
+	credential := filepath.Join(dir, "app.env")
+	give := func(value string) {
+		t.Helper()
+		if err := os.Remove(credential); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(credential, []byte("SMTP_PASSWORD='"+value+"'\n"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(secret)
+	s := start(t, config, withEnv("CREDENTIALS_DIRECTORY="+dir))
+	st := s.ready()
+	if got := given(t, s, companion(t, st, "mailer").PID)["SMTP_PASSWORD"]; got != secret {
+		t.Errorf("the mailer has SMTP_PASSWORD=%q", got)
+	}
+	for who, pid := range map[string]int{"worker": workerPIDs(st)[0], "companion other": companion(t, st, "other").PID, "gofork": s.pid()} {
+		if _, ok := environ(pid)["SMTP_PASSWORD"]; ok {
+			t.Errorf("%s has the mailer's secret", who)
+		}
+	}
+
+	const next = "another pony"
+	give(next) // rotated
+	shown := s.must("reload", "--dry-run")
+	if !strings.Contains(shown, "env.SMTP_PASSWORD") {
+		t.Errorf("a reload would change\n%s", shown)
+	}
+	shown += s.must("reload") + s.must("config", "show") + s.must("config", "show", "--json") + s.must("status", "--json")
+	mailer := s.awaitCompanion("mailer", control.Running)
+	if got := given(t, s, mailer.PID)["SMTP_PASSWORD"]; got != next {
+		t.Errorf("after the reload the mailer has SMTP_PASSWORD=%q", got)
+	}
+	give("'" + next) // an open quote
+	if r := s.run("reload"); r.code != 1 || !strings.Contains(r.stderr, "app.env") {
+		t.Errorf("a reload with a broken file: exit code %d, %s", r.code, r.stderr)
+	} else {
+		shown += r.stdout + r.stderr
+	}
+	s.stop(patience)
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	shown += fmt.Sprint(s.journal.records, s.journal.lines)
+	for _, value := range []string{secret, next} {
+		if strings.Contains(shown, value) {
+			t.Errorf("the secret is shown somewhere:\n%s", shown)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -162,4 +163,40 @@ nworkers_changed = ["sh", "-c", "kill -9 $$"]
 		}
 	}
 	s.mustGet("/")
+}
+
+func TestStopEndsOnStarting(t *testing.T) {
+	t.Parallel()
+	s := start(t, "[hooks]\ntimeout = \"1000s\"\non_starting = [\"sh\", \"-c\", \"touch @DIR/runs; exec sleep 1000\"]\n"+twoHello)
+	eventually(t, "on_starting runs", func() bool { _, err := os.Stat(s.path("runs")); return err == nil })
+	s.signal(syscall.SIGTERM)
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	s.await("server.stopping", "by", "SIGTERM")
+	s.await("server.stopped", "code", 0)
+	if len(s.journal.all(is("worker.started"))) > 0 || len(s.journal.all(is("hook.failed"))) > 0 {
+		t.Error("a worker was started, or the hook is said to have failed")
+	}
+}
+
+// finish sees that nothing is left.
+func TestWhatHooksLeaveBehindEndsWithGofork(t *testing.T) {
+	t.Parallel()
+	for _, hook := range []string{"on_starting", "on_exit"} {
+		for _, last := range []string{"exit 0", "exit 1"} {
+			t.Run(hook+", "+last, func(t *testing.T) {
+				t.Parallel()
+				s := start(t, fmt.Sprintf("[hooks]\n%s = [\"sh\", \"-c\", \"sleep 1000 & setsid sleep 1000 & %s\"]\n", hook, last)+twoHello)
+				if hook == "on_starting" && last == "exit 1" {
+					if code := s.exit(patience); code != 1 {
+						t.Errorf("exit code %d, want 1", code)
+					}
+					return
+				}
+				s.ready()
+				s.stop(patience)
+			})
+		}
+	}
 }

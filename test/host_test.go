@@ -182,6 +182,50 @@ startsecs = "0s"
 	s.stop(patience)
 }
 
+// "auto": for children of root that run as somebody else, and the key decides.
+func TestNoNewPrivs(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		skip(t, "only root can become another user")
+	}
+	s := start(t, `
+[worker]
+command = ["sleep", "1000"]
+count = 1
+ready = "alive"
+ready_after = "50ms"
+user = "54321"
+group = "54321"
+[companion_defaults]
+startsecs = "0s"
+[companion.other]
+command = ["sleep", "1000"]
+user = "54321"
+group = "54321"
+[companion.off]
+command = ["sleep", "1000"]
+user = "54321"
+group = "54321"
+no_new_privs = false
+[companion.root]
+command = ["sleep", "1000"]
+[companion.on]
+command = ["sleep", "1000"]
+no_new_privs = true
+`)
+	st := s.ready()
+	pids := map[string]int{"worker": workerPIDs(st)[0], "gofork": s.pid(), "manager": st.Manager.PID}
+	for _, c := range st.Companions {
+		pids[c.Name] = c.PID
+	}
+	for who, want := range map[string]string{"worker": "1", "other": "1", "off": "0", "root": "0", "on": "1", "gofork": "0", "manager": "0"} {
+		given(t, s, pids[who]) // once it is the program
+		if got := statusLine(pids[who], "NoNewPrivs"); got != want {
+			t.Errorf("%s has NoNewPrivs %s, want %s", who, got, want)
+		}
+	}
+}
+
 func TestWebConcurrencyCountsWhereTheFileDoesNot(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

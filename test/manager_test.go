@@ -95,3 +95,36 @@ func (s *server) awaitLines(name string, n int) {
 		return strings.Count(tryRead(filepath.Join(s.dir, name)), "\n") >= n
 	})
 }
+
+// A gofork that is killed leaves a manager behind, for as long as its companions
+// take to stop. The next gofork does not start them beside it.
+func TestCompanionsWaitForThoseOfAKilledGofork(t *testing.T) {
+	t.Parallel()
+	dir := shortTempDir(t)
+	config := fmt.Sprintf(`
+[server]
+runtime_dir = %q
+[companion.alone]
+command = ["sh", "-c", "echo start >> %[2]s; trap 'sleep 2; echo end >> %[2]s; exit' TERM; while :; do sleep 0.05; done"]
+`, dir, filepath.Join(dir, "lines"))
+	lines := func() string { return strings.Join(strings.Fields(tryRead(filepath.Join(dir, "lines"))), " ") }
+
+	killed := start(t, config)
+	eventually(t, "the companion runs", func() bool { return lines() == "start" })
+	killed.signal(syscall.SIGKILL)
+	<-killed.exited
+	next := start(t, config)
+	next.sock = filepath.Join(dir, "app.sock")
+	next.await("manager.backoff", "level", "WARN")
+	if m := next.status().Manager; m == nil || m.State != control.ManagerBackoff || m.Restarts != 0 {
+		t.Errorf("the manager is %+v while it waits", m)
+	}
+	eventually(t, "the companion has started again", func() bool { return strings.Count(lines(), "start") == 2 })
+	if got := lines(); got != "start end start" {
+		t.Errorf("%s: two of one companion", got)
+	}
+	next.stop(patience)
+	if left, err := filepath.Glob(filepath.Join(dir, "*.notify")); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v: sockets of the killed one are left", left, err)
+	}
+}

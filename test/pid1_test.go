@@ -8,9 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,16 +83,105 @@ func TestPID1ExitCodes(t *testing.T) {
 	}
 }
 
+// The kernel drops a signal that a process of the namespace sends to its first one
+// when that has no handler for it.
+func TestPID1TakesSignalsFromInside(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(shortTempDir(t), "fifo")
+	if err := unix.Mkfifo(fifo, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := asPID1(t, twoHello+`
+[companion.sends]
+command = ["sh", "-c", "while read sig; do kill -$sig 1; done < `+fifo+`"]
+startsecs = "0s"
+`)
+	s.ready()
+	w, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, c := range []struct {
+		signal, event string
+		fields        []any
+	}{
+		{"HUP", "reload.done", []any{"generation", 2}},
+		{"TTIN", "workers.scaled", []any{"new", 3}},
+		{"TTOU", "workers.scaled", []any{"new", 2}},
+		{"USR1", "server.signal", []any{"signal", "SIGUSR1"}},
+		{"USR2", "upgrade.failed", nil}, // refused
+		{"WINCH", "workers.scaled", []any{"new", 0}},
+		{"HUP", "reload.done", []any{"generation", 3}}, // brings them back
+		{"CHLD", "server.signal", []any{"signal", "SIGCHLD"}},
+		{"TERM", "server.stopped", []any{"code", 0}},
+	} {
+		m := s.mark()
+		if _, err := fmt.Fprintln(w, c.signal); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitSince(m, c.event, c.fields...)
+	}
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// docker stop: SIGTERM, and SIGKILL when the time is over that `check` said.
+func TestPID1StopsWithinItsBudget(t *testing.T) {
+	t.Parallel()
+	const stubborn = `command = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1000; done"]`
+	s := asPID1(t, `
+[server]
+shutdown_delay = "1s"
+graceful_timeout = "2s"
+[worker]
+count = 1
+ready = "alive"
+ready_after = "0s"
+`+stubborn+`
+[companion.stubborn]
+startsecs = "0s"
+stop_timeout = "2s"
+`+stubborn+`
+[manager]
+shutdown_buffer = "8s"
+`)
+	s.ready()
+	eventually(t, "both ignore SIGTERM", func() bool { return strings.Count(s.journal.String(), "deaf") >= 2 })
+	said := runGofork(t, s.id, s.dir, "check", "-c", s.file, "--platform", "docker").stdout
+	_, setting, _ := strings.Cut(said, "docker run --stop-timeout ")
+	number, _, _ := strings.Cut(setting, "\n")
+	grace, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatalf("no grace in:\n%s", said)
+	}
+	began := time.Now()
+	kill(t, s.first(), syscall.SIGTERM)
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if took := time.Since(began); took > time.Duration(grace)*time.Second || took < 3*time.Second {
+		t.Errorf("it took %s; want the windows, and %d s at most", took, grace)
+	}
+}
+
+// readOnlyRoot leaves nothing that could be written but /proc.
+const readOnlyRoot = `
+while read -r _ _ _ _ at _; do
+	case $at in /proc | /proc/*) ;; *) mount -o remount,bind,ro "$at" 2>/dev/null ;; esac
+done < /proc/self/mountinfo
+for d in / /tmp /var/tmp /dev/shm /run; do
+	if [ -d "$d" ] && touch "$d/.written" 2>/dev/null; then echo "$d can be written" >&2; exit 91; fi
+done
+`
+
 // hardened becomes a process like one of a container with a read-only root, an
 // arbitrary user that no file knows, no capability, and no way to get one.
 const hardened = `
 mount --make-rprivate / || exit 90
-while read -r _ _ _ _ at _; do
-	case $at in /proc | /proc/*) ;; *) mount -o remount,bind,ro "$at" 2>/dev/null ;; esac
-done < /proc/self/mountinfo
-for d in / /tmp /var/tmp /dev/shm /run "$(dirname "$0")"; do
-	if [ -d "$d" ] && touch "$d/.written" 2>/dev/null; then echo "$d can be written" >&2; exit 91; fi
-done
+` + readOnlyRoot + `
+if touch "$(dirname "$0")/.written" 2>/dev/null; then echo "$(dirname "$0") can be written" >&2; exit 91; fi
 exec setpriv --reuid 54321 --regid 54322 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
 `
 
@@ -137,13 +228,7 @@ level = "info"
 			}
 		}
 	}
-	var said []string
-	for _, r := range s.journal.all(func(r record) bool { return r.Level != "INFO" && r.Level != "DEBUG" }) {
-		said = append(said, r.Line)
-	}
-	if len(said) != 1 || !strings.Contains(said[0], "abstract") {
-		t.Errorf("warnings:\n%s\nwant one line about the control socket", strings.Join(said, "\n"))
-	}
+	s.onlyTheSocketIsRemarkable()
 	if res := s.run("companion", "restart", "beside"); res.code != 0 {
 		t.Errorf("restart: %+v", res)
 	}
@@ -153,6 +238,49 @@ level = "info"
 	kill(t, s.first(), syscall.SIGTERM)
 	if code := s.exit(patience); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// onlyTheSocketIsRemarkable looks for warnings.
+func (s *server) onlyTheSocketIsRemarkable() {
+	s.t.Helper()
+	var said []string
+	for _, r := range s.journal.all(func(r record) bool { return r.Level != "INFO" && r.Level != "DEBUG" }) {
+		said = append(said, r.Line)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "abstract") {
+		s.t.Errorf("warnings:\n%s\nwant one line about the control socket", strings.Join(said, "\n"))
+	}
+}
+
+// Two of a pod, or of a host's network: they share the names of abstract sockets,
+// and each is process 1 of what it sees.
+func TestContainersOfOneNetworkHearTheirOwnWorkers(t *testing.T) {
+	t.Parallel()
+	config := `
+name = "same"
+[worker]
+handler = "hello"
+count = 1
+ready = "notify"
+boot_timeout = "20s"
+[companion.beside]
+command = ["sleep", "1000"]
+startsecs = "0s"
+[log]
+level = "info"
+`
+	both := []*server{inContainer(t, config), inContainer(t, config)}
+	for _, s := range both {
+		s.await("server.ready")
+		s.await("companion.running")
+		s.onlyTheSocketIsRemarkable()
+	}
+	for _, s := range both {
+		kill(t, s.first(), syscall.SIGTERM)
+		if code := s.exit(patience); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
 	}
 }
 

@@ -13,6 +13,28 @@ import (
 	"github.com/gofork/gofork/pkg/control"
 )
 
+func TestAWrongNotificationIsToldAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[worker]
+command = ["@TEST", "garbled"]
+count = 1
+ready = "notify"
+[companion.c]
+command = ["@TEST", "garbled"]
+startsecs = "50s"
+`)
+	s.ready()
+	for _, role := range []string{"arbiter", "manager"} {
+		told := s.journal.await(t, 0, func(r record) bool {
+			return r.text("msg") == "notification dropped" && r.text("role") == role
+		}, "the "+role+" tells of a wrong notification")
+		if told.text("level") != "WARN" || told.text("reason") != `no assignment: "READY"` || told.pid() == 0 {
+			t.Errorf("%s", told)
+		}
+	}
+}
+
 func TestReadyIsWhatTheModeSays(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -385,6 +386,9 @@ max_surge = 1
 	if failed := s.reload(); failed.Event != "reload.failed" {
 		t.Fatalf("want reload.failed, got %v", failed)
 	}
+	if said := s.look().LastReload.Error; !strings.HasSuffix(said, "; generation 1 goes on serving, beside 1 worker of generation 2") {
+		t.Errorf("the result does not tell of both: %s", said)
+	}
 	st := s.awaitStatus("three workers are left", func(st control.Status) bool { return len(st.Workers.List) == 3 })
 	generations := map[int]int{}
 	for _, w := range st.Workers.List {
@@ -493,7 +497,10 @@ ready = "notify"
 	m := s.mark()
 	s.signal(syscall.SIGTTIN)
 	s.awaitSince(m, "workers.scaled", "old", 1, "new", 2)
-	s.must("scale", "+1")
+	var scaled control.Workers
+	if err := json.Unmarshal([]byte(s.must("scale", "+1", "--json")), &scaled); err != nil || scaled.Configured != 3 || scaled.List[0].RSSBytes == 0 {
+		t.Errorf("scale answers %+v (%v), want 3 workers, with the memory of those that serve", scaled, err)
+	}
 	s.awaitStatus("three workers are ready", func(st control.Status) bool { return st.Workers.Ready == 3 })
 	s.mustReload()
 	if st := s.look(); st.Workers.Configured != 3 || st.Workers.Ready != 3 {
@@ -552,5 +559,22 @@ ready_after = "10ms"
 		if after := started[i].At.Sub(bound.At); after < least-5*time.Millisecond {
 			t.Errorf("worker %d started %s after gofork, want %s at least", i+1, after, least)
 		}
+	}
+}
+
+func TestReloadWarnsOfWhatIsNew(t *testing.T) {
+	t.Parallel()
+	s := start(t, "[companion.job]\ncommand = [\"sleep\", \"1000\"]\nstartsecs = \"0s\"\nstop_timeout = \"20s\"\n\n[server]\ndeclared_grace = \"40s\"\n")
+	s.ready()
+	tooLong := func(r record) bool { return r.Level == "WARN" && strings.Contains(r.Msg, "server.declared_grace") }
+	if n := len(s.journal.all(tooLong)); n != 0 {
+		t.Fatalf("%d warnings of a stop that is short enough", n)
+	}
+	s.edit(`"20s"`, `"50s"`)
+	for range 2 { // the second time it is known
+		s.mustReload()
+	}
+	if n := len(s.journal.all(tooLong)); n != 1 {
+		t.Errorf("%d warnings that a stop may take longer than declared, want 1", n)
 	}
 }

@@ -24,6 +24,7 @@ import (
 //	code N PROGRAM …    runs a program that has to end with exit code N
 //	problems REGEXP     the last program printed that, on either stream
 //	waitstatus REGEXP   `gofork status --json` comes to match
+//	until FILE REGEXP PROGRAM …   runs a program until FILE matches
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	gofork := binary(t)
@@ -51,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"code":       scriptCode,
 			"problems":   scriptProblems,
 			"waitstatus": scriptWaitStatus,
+			"until":      scriptUntil,
 		},
 	})
 }
@@ -117,6 +119,26 @@ func scriptWaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("not within %s; the last status is\n%s", patience, out)
+		}
+	}
+}
+
+// scriptUntil is for what somebody notices only from some moment on that cannot be
+// seen from here, as a follower of events does.
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: until FILE REGEXP PROGRAM [ARGUMENT…]")
+	}
+	wanted := regexp.MustCompile(args[1])
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(patience); ; <-again.C {
+		ts.Check(ts.Exec(args[2], args[3:]...))
+		if seen, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && wanted.Match(seen) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not come to match %s within %s", args[0], args[1], patience)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -164,6 +165,41 @@ stdout = "@DIR/worker.log"
 	s.rename(s.path("app.log"), s.path("app.log.2"))
 	s.must("reopen")
 	eventually(t, "the command reopens it, too", func() bool { return there(s.path("app.log")) })
+}
+
+// A handler worker's standard output is its access log in Apache's format.
+func TestUSR1ReopensTheAccessLog(t *testing.T) {
+	t.Parallel()
+	for stderr, file := range map[string]string{"@DIR/other.log": "other.log", "stdout": "access.log"} {
+		s := start(t, `
+[log]
+access = "combined"
+[worker]
+handler = "hello"
+count = 1
+cwd = "/"
+stdout = "@DIR/access.log"
+stderr = "`+stderr+`"
+`)
+		s.ready()
+		s.mustGet("/first")
+		eventually(t, "the request is logged", func() bool { return strings.Contains(tryRead(s.path("access.log")), "GET /first ") })
+		s.rename(s.path("access.log"), s.path("access.log.1"))
+		if file != "access.log" {
+			s.rename(s.path(file), s.path(file+".1"))
+		}
+		s.signal(syscall.SIGUSR1)
+		eventually(t, "there are new files", func() bool { return there(s.path("access.log")) && there(s.path(file)) })
+		s.mustGet("/second")
+		eventually(t, "the new file is used", func() bool { return strings.Contains(tryRead(s.path("access.log")), "GET /second ") })
+		if strings.Contains(tryRead(s.path("access.log.1")), "GET /second ") {
+			t.Error("the old file is still written")
+		}
+		pid := workerPIDs(s.look())[0]
+		if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", pid)); target != s.path(file) {
+			t.Errorf("standard error goes to %s, %v", target, err)
+		}
+	}
 }
 
 // The exit of a worker that nobody asked to end is judged by how it ended.

@@ -161,15 +161,22 @@ startsecs = "0s"
 		t.Error("READY=1 of the reload came before its RELOADING=1")
 	}
 
+	// One that fails ends as well, and systemd (Type=notify-reload) asks by SIGHUP.
+	s.edit("count = 2", "count = two")
+	s.signal(syscall.SIGHUP)
+	failing := u.await(2, "RELOADING=1")
+	if again := u.await(3, "READY=1"); again.at.Before(failing.at) {
+		t.Error("READY=1 of the failed reload came before its RELOADING=1")
+	}
+	s.edit("count = two", "count = 2")
+
 	kill(t, mustLookup(t, s.status().Workers.List[0].PID), syscall.SIGKILL)
 	u.await(1, "STATUS=1 of 2 workers ready, 1 companion")
 
-	if n := len(u.all("EXTEND_TIMEOUT_USEC")); n > 0 {
-		t.Errorf("more time was asked for %d times before the stop", n)
-	}
+	n := len(u.all("EXTEND_TIMEOUT_USEC=")) // a boot or reload that took more than a second
 	s.stop(patience)
 	stopping := u.await(1, "STOPPING=1")
-	extended := u.await(1, "EXTEND_TIMEOUT_USEC=")
+	extended := u.await(n+1, "EXTEND_TIMEOUT_USEC=")
 	if stopping.at.Before(reloading.at) || extended.at.Before(stopping.at) {
 		t.Errorf("STOPPING=1 at %v, more time at %v", stopping.at, extended.at)
 	}
@@ -243,9 +250,10 @@ func TestLongStopAsksSystemdForTimeAgain(t *testing.T) {
 	s := u.asUnit(twoHello, 0)
 	s.ready()
 	held := s.begin("/sleep?d=13s")
+	n := len(u.all("EXTEND_TIMEOUT_USEC="))
 	s.signal(syscall.SIGTERM)
-	first := u.await(1, "EXTEND_TIMEOUT_USEC=")
-	second := u.await(2, "EXTEND_TIMEOUT_USEC=")
+	first := u.await(n+1, "EXTEND_TIMEOUT_USEC=")
+	second := u.await(n+2, "EXTEND_TIMEOUT_USEC=")
 	usec, err := strconv.ParseInt(strings.TrimPrefix(first.text, "EXTEND_TIMEOUT_USEC="), 10, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -262,10 +270,54 @@ func TestLongStopAsksSystemdForTimeAgain(t *testing.T) {
 	}
 }
 
+func TestSystemdIsAskedForTimeWhileABootAndAReloadTakeLong(t *testing.T) {
+	t.Parallel()
+	u := newSupervisor(t)
+	s := u.asUnit(`
+[worker]
+command = ["@TEST", "http"]
+count = 1
+ready = "alive"
+ready_after = "1500ms"
+`, 0)
+	ready := u.await(1, "READY=1")
+	if asked := u.await(1, "EXTEND_TIMEOUT_USEC=30000000"); asked.at.After(ready.at) {
+		t.Error("the boot was over when more time was asked for")
+	}
+	n := len(u.all("EXTEND_TIMEOUT_USEC="))
+	s.must("reload")
+	if asked, again := u.await(n+1, "EXTEND_TIMEOUT_USEC="), u.await(2, "READY=1"); asked.at.After(again.at) {
+		t.Error("the reload was over when more time was asked for")
+	}
+}
+
+func TestSystemdHearsNothingOfAnUpgradeThatIsBackedOut(t *testing.T) {
+	t.Parallel()
+	u := newSupervisor(t)
+	s := u.asUnit(twoHello, 0)
+	s.ready()
+	s.must("upgrade")
+	second := runGofork(t, s.id, s.dir, "status", "--json", "-s", s.sock+".2")
+	if second.code != 0 {
+		t.Fatalf("the new arbiter cannot be reached: %+v", second)
+	}
+	if r := runGofork(t, s.id, s.dir, "reload", "-s", s.sock+".2"); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	kill(t, mustLookup(t, s.parseStatus(second.stdout).PID), syscall.SIGTERM)
+	s.await("upgrade.failed")
+	// With NotifyAccess=all systemd would take its STOPPING=1 for the service's.
+	for _, m := range u.all("") {
+		if m.pid != s.pid() {
+			t.Errorf("pid %d told systemd %q, which is not the main process", m.pid, m.text)
+		}
+	}
+}
+
 func TestSystemdIsToldWhyItDidNotStart(t *testing.T) {
 	t.Parallel()
 	u := newSupervisor(t)
-	s := u.asUnit("[worker]\ncommand = [\"@TEST\", \"exit\", \"4\"]\ncount = 1\n", 0)
+	s := u.asUnit("[worker]\ncommand = [\"@TEST\", \"exit\", \"4\"]\ncount = 1\nready = \"notify\"\n", 0)
 	if code := s.exit(patience); code != 4 {
 		t.Errorf("exit code %d, want 4", code)
 	}
@@ -299,6 +351,7 @@ func TestSystemdFollowsAHotUpgrade(t *testing.T) {
 		}
 	}
 
+	extended := len(u.all("EXTEND_TIMEOUT_USEC="))
 	s.signal(syscall.SIGTERM)
 	if code := s.exit(patience); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -307,7 +360,7 @@ func TestSystemdFollowsAHotUpgrade(t *testing.T) {
 	if main.pid != s.pid() {
 		t.Errorf("pid %d named the new main process first, want the old one", main.pid)
 	}
-	if n := len(u.all("STOPPING=1")) + len(u.all("EXTEND_TIMEOUT_USEC")); n > 0 {
+	if len(u.all("STOPPING=1")) > 0 || len(u.all("EXTEND_TIMEOUT_USEC=")) > extended {
 		t.Error("systemd was told that the service stops, while it goes on")
 	}
 	eventually(t, "the new arbiter sends heartbeats", func() bool {

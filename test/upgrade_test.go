@@ -205,6 +205,101 @@ func TestEndingTheNewArbiterBacksTheUpgradeOut(t *testing.T) {
 	}
 }
 
+// A younger arbiter that is killed cannot take its names back.
+func TestKilledNewArbiterLeavesNoNames(t *testing.T) {
+	t.Parallel()
+	s := start(t, upgradable)
+	s.ready()
+	n := s.upgrade()
+	m := s.mark()
+	kill(t, n.process, syscall.SIGKILL)
+	s.awaitSince(m, "upgrade.failed")
+	if there(s.path("app.pid.2")) || there(n.sock) {
+		t.Error("the pidfile or the control socket of a dead arbiter is left")
+	}
+	sockets, err := filepath.Glob(filepath.Join(filepath.Dir(s.sock), "*."+strconv.Itoa(n.PID)+".*"))
+	if err != nil || len(sockets) > 0 {
+		t.Errorf("left: %v, %v", sockets, err)
+	}
+	if s.pidIn("app.pid") != s.pid() {
+		t.Errorf("the pidfile holds %d, want %d", s.pidIn("app.pid"), s.pid())
+	}
+	s.ready()
+	s.upgrade().end() // and an upgrade is possible again
+}
+
+// systemd sends SIGTERM to a whole control group, so to both arbiters. Whichever
+// ends last removes what is theirs.
+func TestTwoArbitersThatStopTogetherLeaveNothing(t *testing.T) {
+	const slow = `
+[companion.slow]
+command = ["@TEST", "stubborn", "@DIR/slow"]
+startsecs = "0s"
+stop_timeout = "700ms"
+`
+	for _, tt := range []struct{ name, old, young string }{
+		{"the old one last", upgradable + slow, upgradable + slow},
+		{"the new one last", upgradable, strings.Replace(upgradable, `["@TEST", "http"]
+count = 2
+ready = "notify"`, `["@TEST", "record", "@DIR/deaf"]
+count = 1
+ready_after = "50ms"`, 1)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			short := strings.NewReplacer("[server]\n", "[server]\ngraceful_timeout = \"700ms\"\n")
+			s := start(t, short.Replace(tt.old))
+			s.ready()
+			writeFile(t, s.file, s.complete(short.Replace(tt.young)))
+			n := s.upgrade()
+			kill(t, n.process, syscall.SIGTERM)
+			s.signal(syscall.SIGTERM)
+			awaitEnd(t, patience, n.process)
+			if code := s.exit(patience); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			for _, path := range []string{s.path("web.sock"), s.path("app.pid"), s.path("app.pid.2"), s.sock, n.sock} {
+				if there(path) {
+					t.Errorf("%s is left", path)
+				}
+			}
+		})
+	}
+}
+
+// A unix socket that one of two arbiters gives up is the other's until it ends.
+func TestUnixSocketsOfTwoArbiters(t *testing.T) {
+	t.Parallel()
+	s := start(t, upgradable)
+	s.ready()
+	without := strings.Replace(readFile(t, s.file), `, "unix:`+s.path("web.sock")+`"`, "", 1)
+	with := readFile(t, s.file)
+	serves := func(when string) {
+		t.Helper()
+		if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
+			t.Errorf("%s: the unix socket answers %d, %v", when, a.code, a.err)
+		}
+	}
+	n := s.upgrade()
+	writeFile(t, s.file, without)
+	s.mustReload()
+	serves("the old one gave it up")
+	n.end()
+	s.awaitStatus("the old one is alone", func(st control.Status) bool { return st.State == "running" })
+	eventually(t, "nobody has it", func() bool { return !there(s.path("web.sock")) })
+
+	writeFile(t, s.file, with)
+	s.mustReload()
+	writeFile(t, s.file, without)
+	n = s.upgrade()
+	serves("the new one does not have it")
+	s.signal(syscall.SIGTERM)
+	n.promoted()
+	if there(s.path("web.sock")) {
+		t.Error("the unix socket that only the old one had is left")
+	}
+}
+
 // A new binary or configuration that does not start must not cost anything.
 func TestUpgradeThatDoesNotBootLeavesTheOldOneAlone(t *testing.T) {
 	t.Parallel()

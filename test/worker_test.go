@@ -73,6 +73,21 @@ ready_after = "50ms"
 	}
 }
 
+// A handler worker drains and exits with 0, which is no crash either.
+func TestHandlerWorkerTerminatedFromOutsideIsAWarning(t *testing.T) {
+	t.Parallel()
+	s := start(t, "[worker]\nhandler = \"hello\"\ncount = 1\nready = \"notify\"\n") // once it listens to signals
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
+		st := s.awaitStatus("the worker is ready", func(st control.Status) bool { return st.Workers.Ready == 1 })
+		pid := workerPIDs(st)[0]
+		kill(t, mustLookup(t, pid), sig)
+		exited := s.await("worker.exited", "pid", pid)
+		if exited.Level != "WARN" || exited.text("expected") != "false" || exited.text("code") != "0" {
+			t.Errorf("%v from outside: want an unexpected end at level warn, got %v", sig, exited)
+		}
+	}
+}
+
 // A replacement that dies young waits, so that a crash loop does not spin.
 func TestWorkerThatDiesYoungTwiceWaitsASecond(t *testing.T) {
 	t.Parallel()
