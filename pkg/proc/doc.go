@@ -28,10 +28,12 @@
 //
 // LISTEN_PID, the umask, no_new_privs, resource limits, nice and the OOM score
 // are the child's own business, between fork and exec, where Go runs no code of a
-// program: [syscall.ForkExec] cannot do them. For a [Command] that has any of
-// these the package forks by itself (fork_linux.go), under the rules that package
-// syscall follows there: signals are blocked, and the child makes system calls and
-// nothing else. It costs a copy of the page tables, about 0.1 ms. A re-exec of our
-// own binary would cost 1.2 ms, and a signal that meets it would meet a Go
-// runtime, not the program.
+// program: [syscall.ForkExec] cannot do them. So the package forks by itself
+// (fork_linux.go), as package syscall does it and under its rules: the child runs
+// in our memory, on our stack, while we wait; signals are blocked; it makes system
+// calls and nothing else. A re-exec of our own binary would cost 1.2 ms more, and
+// a signal that meets it would meet a Go runtime, not the program. Where there is
+// no vfork in assembly (other processors than amd64 and arm64) the child has a
+// copy of our memory, about 0.4 ms. An emulator that does not wait (qemu-user)
+// makes of a program that cannot be executed a child that exits with 127.
 package proc

@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,14 +18,14 @@ import (
 
 // plan is everything that a child does between fork and exec, ready to be done
 // without the Go runtime: of which, in the child, one thread is left and no lock
-// can be trusted. All memory is the parent's, copied by the fork.
+// can be trusted. All memory is the parent's, who waits and then forgets the plan.
 type plan struct {
 	path       *byte
 	argv, envp []*byte // both end with nil
 	ownPID     []*byte // where in envp the child writes its pid, room for pidDigits and a 0
 
+	failed *forked
 	files  []int // that become 0, 1, 2 …; the child replaces them by duplicates
-	report int   // a pipe to the parent, close-on-exec and above all of files
 	parent int
 	dir    *byte
 	umask  int
@@ -70,36 +71,36 @@ const (
 	stepExec
 )
 
-// fork starts the program of a plan. It differs from syscall.ForkExec in what the
-// child can do before the exec: among it to learn its own pid.
-func fork(c Command, argv []string, files []uintptr) (pid int, err error) {
+// shared is where a child says why it cannot become the program: memory that it
+// shares with us even where the fork copies. Whoever holds [syscall.ForkLock] has
+// it, and makes it.
+var shared *forked
+
+func share() error {
+	if shared != nil {
+		return nil
+	}
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return fmt.Errorf("cannot map a page: %w", err)
+	}
+	shared = (*forked)(unsafe.Pointer(&page[0]))
+	return nil
+}
+
+// start starts a child. It does what [syscall.ForkExec] does, and what that cannot:
+// among it, to tell the child its own pid.
+func start(c Command, argv []string, files []uintptr) (pid int, err error) {
 	p, err := planOf(c, argv, files)
 	if err != nil {
 		return 0, err
 	}
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return 0, fmt.Errorf("cannot make a pipe: %w", err)
-	}
-	defer unix.Close(pipe[0])
-	p.report, err = unix.FcntlInt(uintptr(pipe[1]), unix.F_DUPFD_CLOEXEC, len(p.files))
-	unix.Close(pipe[1])
+	pid, said, err := p.fork()
 	if err != nil {
-		return 0, fmt.Errorf("cannot make a pipe: %w", err)
+		return 0, err
 	}
-	pid, errno := p.start()
-	unix.Close(p.report)
-	if errno != 0 {
-		return 0, errno
-	}
-	var said forked
-	buffer := unsafe.Slice((*byte)(unsafe.Pointer(&said)), unsafe.Sizeof(said))
-	n, err := unix.Read(pipe[0], buffer)
-	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Read(pipe[0], buffer)
-	}
-	if n == 0 {
-		return pid, nil // the exec closed the pipe
+	if said.errno == 0 {
+		return pid, nil
 	}
 	// It is no child of the table yet, and nobody sweeps meanwhile.
 	for {
@@ -110,9 +111,9 @@ func fork(c Command, argv []string, files []uintptr) (pid int, err error) {
 	return 0, c.failure(said)
 }
 
-// start forks. Signals are blocked around it: a handler of Go must not run in the
-// child, where there is no Go.
-func (p *plan) start() (pid int, errno syscall.Errno) {
+// fork returns when the child is the program or has failed. Signals are blocked
+// around it: a handler of Go must not run in the child, where there is no Go.
+func (p *plan) fork() (pid int, said forked, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, old unix.Sigset_t
@@ -121,33 +122,45 @@ func (p *plan) start() (pid int, errno syscall.Errno) {
 	}
 	syscall.ForkLock.Lock() // who opens a descriptor marks it before we fork
 	defer syscall.ForkLock.Unlock()
+	if err := share(); err != nil {
+		return 0, forked{}, err
+	}
+	*shared, p.failed = forked{}, shared
+	dumpable := 0
+	if p.credential {
+		dumpable, _ = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	}
 	// Neither can fail: the arguments are right, and the second ones the kernel's own.
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old)
-	pid, errno = p.run()
+	pid, errno := p.run()
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	if dumpable == 1 {
+		// A change of the user makes undumpable whoever shares the memory, and hides
+		// its /proc/PID from those who are not root to the full.
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
 	runtime.KeepAlive(p)
-	return pid, errno
+	if errno != 0 {
+		return 0, forked{}, errno
+	}
+	return pid, *shared, nil
 }
 
-// run returns in the parent alone. The child runs on a copy of this stack, which
-// must not grow, writes no pointer, calls nothing but system calls, and ends by
-// execve or exit: the rules of forkAndExecInChild in package syscall, and their
-// reason. No error of what is a courtesy only is looked at.
+// run returns in the parent alone, and uses nothing there but what vfork returned:
+// the child has run on this very frame. The child must not grow the stack, writes
+// no pointer, calls nothing but system calls, and ends by execve or exit: the
+// rules of forkAndExecInChild1 in package syscall, and their reason. No error of
+// what is a courtesy only is looked at.
 //
 //go:noinline
 //go:norace
 //go:nosplit
 func (p *plan) run() (pid int, errno syscall.Errno) {
-	flags, stack := uintptr(unix.SIGCHLD), uintptr(0)
-	if runtime.GOARCH == "s390x" {
-		flags, stack = stack, flags // its clone has them the other way round
-	}
-	child, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, flags, stack, 0, 0, 0, 0)
-	if errno != 0 || child != 0 {
-		return int(child), errno
+	child, failed := vfork(cloneFlags)
+	if failed != 0 || child != 0 {
+		return int(child), syscall.Errno(failed)
 	}
 
-	var failed forked
 	var action [8]uint64 // struct sigaction of the kernel: zero is SIG_DFL, no flags, an empty mask
 	own, _, _ := syscall.RawSyscall(unix.SYS_GETPID, 0, 0, 0)
 	_, _, _ = syscall.RawSyscall(unix.SYS_SETPGID, 0, 0, 0)
@@ -159,7 +172,7 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 	}
 
 	// First out of the way of each other, then to their places, without the mark.
-	failed.step = stepFiles
+	p.failed.step = stepFiles
 	for i := 0; i < len(p.files); i++ {
 		var fd uintptr
 		fd, _, errno = syscall.RawSyscall(unix.SYS_FCNTL, uintptr(p.files[i]), unix.F_DUPFD_CLOEXEC, uintptr(len(p.files)))
@@ -177,12 +190,12 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 	// With the supervisor's privileges, before they are given up.
 	if p.nice != 0 {
 		if _, _, errno = syscall.RawSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(p.nice)); errno != 0 {
-			failed.step = stepNice
+			p.failed.step = stepNice
 			goto fail
 		}
 	}
 	if p.oomPath != nil {
-		failed.step = stepOOMScore
+		p.failed.step = stepOOMScore
 		var fd uintptr
 		fd, _, errno = syscall.RawSyscall6(unix.SYS_OPENAT, atCWD, uintptr(unsafe.Pointer(p.oomPath)), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
 		if errno != 0 {
@@ -197,7 +210,7 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 	for i := 0; i < len(p.limits); i++ {
 		l := &p.limits[i]
 		if _, _, errno = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, uintptr(l.resource), uintptr(unsafe.Pointer(&l.value)), 0, 0, 0); errno != 0 {
-			failed.step, failed.index = stepLimit, uint32(i)
+			p.failed.step, p.failed.index = stepLimit, uint32(i)
 			goto fail
 		}
 	}
@@ -207,28 +220,28 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 			groups = uintptr(unsafe.Pointer(&p.groups[0]))
 		}
 		if _, _, errno = syscall.RawSyscall(sysSetgroups, uintptr(len(p.groups)), groups, 0); errno != 0 {
-			failed.step = stepGroups
+			p.failed.step = stepGroups
 			goto fail
 		}
 		if _, _, errno = syscall.RawSyscall(sysSetgid, uintptr(p.gid), 0, 0); errno != 0 {
-			failed.step = stepGID
+			p.failed.step = stepGID
 			goto fail
 		}
 		if _, _, errno = syscall.RawSyscall(sysSetuid, uintptr(p.uid), 0, 0); errno != 0 {
-			failed.step = stepUID
+			p.failed.step = stepUID
 			goto fail
 		}
 	}
 	if p.noNewPrivs {
 		if _, _, errno = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
-			failed.step = stepNoNewPrivs
+			p.failed.step = stepNoNewPrivs
 			goto fail
 		}
 	}
 	if p.deathSig != 0 {
 		// After the credentials, whose change clears it.
 		if _, _, errno = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(p.deathSig), 0, 0, 0, 0); errno != 0 {
-			failed.step = stepDeathSignal
+			p.failed.step = stepDeathSignal
 			goto fail
 		}
 		// A parent that died before that sends nothing.
@@ -239,7 +252,7 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 	// As the user that the program runs as: who may not enter fails here.
 	if p.dir != nil {
 		if _, _, errno = syscall.RawSyscall(unix.SYS_CHDIR, uintptr(unsafe.Pointer(p.dir)), 0, 0); errno != 0 {
-			failed.step = stepDir
+			p.failed.step = stepDir
 			goto fail
 		}
 	}
@@ -255,13 +268,12 @@ func (p *plan) run() (pid int, errno syscall.Errno) {
 		}
 	}
 	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-	failed.step = stepExec
+	p.failed.step = stepExec
 	_, _, errno = syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(p.path)),
 		uintptr(unsafe.Pointer(&p.argv[0])), uintptr(unsafe.Pointer(&p.envp[0])))
 
 fail:
-	failed.errno = uint32(errno)
-	_, _, _ = syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.report), uintptr(unsafe.Pointer(&failed)), unsafe.Sizeof(failed))
+	p.failed.errno = uint32(errno)
 	for {
 		_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 127, 0, 0)
 	}

@@ -82,7 +82,7 @@ func TestGroupEndIsHeardWhenTheParentLeftTheGroup(t *testing.T) {
 func TestGroupOfAnotherSupervisorIsWatched(t *testing.T) {
 	subreaper(t, 1)
 	s := newSystem(t)
-	manager, out := s.reading(testChild("supervise-until-killed", "direct"))
+	manager, out := s.reading(testChild("supervise-until-killed"))
 	companion := number(t, line(t, out))
 	if err := s.SignalGroup(companion, 0); !errors.Is(err, proc.ErrGone) {
 		t.Errorf("a signal to a group that nobody watches: %v", err)

@@ -84,7 +84,7 @@ func child(mode string, args []string) int {
 		}
 		if _, err := table.Start(proc.Command{
 			Path: "/bin/cat", Args: []string{"cat", "/proc/self/status"},
-			Files: []int{-1, 1, 2}, Umask: proc.InheritUmask, ListenPID: args[0] == "own fork",
+			Files: []int{-1, 1, 2}, Umask: proc.InheritUmask,
 		}); err != nil {
 			say(err.Error())
 			return 1
@@ -102,7 +102,6 @@ func child(mode string, args []string) int {
 		}
 		c := testChild("hang-silently")
 		c.ParentDeathSignal = syscall.SIGKILL
-		c.ListenPID = args[0] == "own fork"
 		pid, err := table.Start(c)
 		if err != nil {
 			say(err.Error())

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -11,33 +12,31 @@ import (
 // Without /proc and prctl a table starts, signals and reaps its own children.
 // What it cannot do says so; a group counts as alive while kill(2) finds a member.
 
-func sysProcAttr(c Command) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if c.Credential != nil {
-		attr.Credential = &syscall.Credential{
-			Uid:    c.Credential.UID,
-			Gid:    c.Credential.GID,
-			Groups: c.Credential.Groups,
-		}
-	}
-	return attr
-}
-
-func needsFork(c Command) bool {
-	return c.ListenPID || c.NoNewPrivs || c.Umask != InheritUmask || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0 || c.ParentDeathSignal != 0
-}
-
-// fork knows the umask alone. It is the process's: it is set here and restored,
-// and a file that another goroutine creates meanwhile gets the child's.
-func fork(c Command, argv []string, files []uintptr) (int, error) {
-	if c.Umask != InheritUmask {
-		defer syscall.Umask(syscall.Umask(c.Umask))
-		c.Umask = InheritUmask
-	}
-	if needsFork(c) {
+// start knows the umask alone of what [syscall.ForkExec] cannot do. It is the
+// process's: it is set here and restored, and a file that another goroutine
+// creates meanwhile gets the child's.
+func start(c Command, argv []string, files []uintptr) (int, error) {
+	if c.ListenPID || c.NoNewPrivs || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0 || c.ParentDeathSignal != 0 {
 		return 0, fmt.Errorf("cannot set LISTEN_PID, no_new_privs, nice, oom_score_adj, rlimits or a parent death signal: %w", ErrUnsupported)
 	}
-	return forkExec(c, argv, files)
+	if c.Umask != InheritUmask {
+		defer syscall.Umask(syscall.Umask(c.Umask))
+	}
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if id := c.Credential; id != nil {
+		attr.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
+	}
+	pid, err := syscall.ForkExec(c.Path, argv, &syscall.ProcAttr{Dir: c.Dir, Env: c.Env, Files: files, Sys: attr})
+	if err != nil && c.Dir != "" {
+		// chdir and execve fail alike; only a look can tell them apart.
+		if info, statErr := os.Stat(c.Dir); statErr != nil || !info.IsDir() {
+			return 0, fmt.Errorf("cannot enter directory %s: %w", c.Dir, err)
+		}
+	}
+	if id := c.Credential; id != nil && errors.Is(err, syscall.EPERM) {
+		return 0, fmt.Errorf("cannot become user %d, group %d: %w", id.UID, id.GID, err)
+	}
+	return pid, err
 }
 
 type process struct{ pid, parent int }
@@ -53,8 +52,6 @@ func liveMembers(map[int]bool) map[int][]process { return nil }
 func parentOf(int) int { return 0 }
 
 func unignoreSignals() error { return nil }
-
-func clearSignalMask() (restore func(), err error) { return func() {}, nil }
 
 // closeInheritedOnExec relies on parents that mark their descriptors themselves.
 func closeInheritedOnExec() {}

@@ -51,16 +51,3 @@ func ignoredSignals() (uint64, error) {
 	line, _, _ := bytes.Cut(after, []byte("\n"))
 	return strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64)
 }
-
-// clearSignalMask empties the mask of the calling thread, which the child
-// inherits; restore puts it back.
-func clearSignalMask() (restore func(), err error) {
-	var empty, old unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &empty, &old); err != nil {
-		return nil, fmt.Errorf("cannot clear the signal mask: %w", err)
-	}
-	return func() {
-		// It cannot fail: the arguments are the kernel's own.
-		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-	}, nil
-}

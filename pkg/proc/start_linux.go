@@ -4,31 +4,9 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-func sysProcAttr(c Command) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{
-		Setpgid: true,
-		// Set after the credentials, whose change would clear it.
-		Pdeathsig: c.ParentDeathSignal,
-	}
-	if c.Credential != nil {
-		attr.Credential = &syscall.Credential{
-			Uid:    c.Credential.UID,
-			Gid:    c.Credential.GID,
-			Groups: c.Credential.Groups,
-		}
-	}
-	return attr
-}
-
-// needsFork says whether the child needs what package syscall cannot give it.
-func needsFork(c Command) bool {
-	return c.ListenPID || c.NoNewPrivs || c.Umask != InheritUmask || c.Nice != 0 || c.OOMScoreAdj != 0 || len(c.Rlimits) > 0
-}
 
 // closeInheritedOnExec keeps descriptors that this process was started with from
 // its children, who get what [Command].Files names. An old kernel (before 5.11)

@@ -100,15 +100,11 @@ func TestIgnoredTermLeavesTheChildAlive(t *testing.T) {
 }
 
 func TestChildLeadsItsOwnGroup(t *testing.T) {
-	for _, own := range []bool{false, true} {
-		s := newSystem(t)
-		c := testChild("hang")
-		c.ListenPID = own
-		pid, out := s.reading(c)
-		line(t, out)
-		if pgid, err := syscall.Getpgid(pid); err != nil || pgid != pid {
-			t.Errorf("own fork %v: group %d, %v; want %d", own, pgid, err, pid)
-		}
+	s := newSystem(t)
+	pid, out := s.reading(testChild("hang"))
+	line(t, out)
+	if pgid, err := syscall.Getpgid(pid); err != nil || pgid != pid {
+		t.Errorf("group %d, %v; want %d", pgid, err, pid)
 	}
 }
 
@@ -124,35 +120,27 @@ func TestChildHasOnlyTheDescriptorsItWasGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer given.Close()
-	for name, change := range map[string]func(*proc.Command){
-		"direct":   func(*proc.Command) {},
-		"own fork": func(c *proc.Command) { c.ListenPID = true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSystem(t)
-			c := testChild("hang")
-			c.Files = []int{0, 1, 2, int(given.Fd()), proc.DevNull}
-			change(&c)
-			pid, out := s.reading(c)
-			line(t, out)
-			dir := fmt.Sprintf("/proc/%d/fd", pid)
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := map[string]string{}
-			for _, e := range entries {
-				target, _ := os.Readlink(filepath.Join(dir, e.Name()))
-				if strings.HasPrefix(target, "anon_inode:[event") || strings.HasPrefix(target, "/sys/fs/cgroup/") {
-					continue // of the Go runtime in the child
-				}
-				got[e.Name()], _, _ = strings.Cut(target, ":")
-			}
-			want := map[string]string{"0": "/dev/null", "1": "pipe", "2": "pipe", "3": "/dev/full", "4": "/dev/null"}
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("descriptors %v, want %v", got, want)
-			}
-		})
+	s := newSystem(t)
+	c := testChild("hang")
+	c.Files = []int{0, 1, 2, int(given.Fd()), proc.DevNull}
+	pid, out := s.reading(c)
+	line(t, out)
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range entries {
+		target, _ := os.Readlink(filepath.Join(dir, e.Name()))
+		if strings.HasPrefix(target, "anon_inode:[event") || strings.HasPrefix(target, "/sys/fs/cgroup/") {
+			continue // of the Go runtime in the child
+		}
+		got[e.Name()], _, _ = strings.Cut(target, ":")
+	}
+	want := map[string]string{"0": "/dev/null", "1": "pipe", "2": "pipe", "3": "/dev/full", "4": "/dev/null"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("descriptors %v, want %v", got, want)
 	}
 }
 
@@ -170,58 +158,43 @@ func TestMissingStandardStreamsAreDevNull(t *testing.T) {
 
 func TestChildStartsWithDefaultDispositionsAndEmptyMask(t *testing.T) {
 	ignored := []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR2}
-	for _, mode := range []string{"direct", "own fork"} {
-		t.Run(mode, func(t *testing.T) {
-			s := newSystem(t)
-			// After New, so that the supervisor below inherits them as ignored.
-			signal.Ignore(ignored...)
-			t.Cleanup(func() { signal.Reset(ignored...) })
-			supervisor, e := s.output(cat("status"))
-			if e.Code != 0 || field(t, supervisor, "SigIgn") == strings.Repeat("0", 16) {
-				t.Fatal("the supervisor would inherit nothing: the test shows nothing")
-			}
-			status, e := s.output(testChild("supervise", mode))
-			if e.Code != 0 {
-				t.Fatalf("%v: %s", e, status)
-			}
-			for _, set := range []string{"SigIgn", "SigBlk"} {
-				if got := field(t, status, set); got != strings.Repeat("0", 16) {
-					t.Errorf("%s is %s", set, got)
-				}
-			}
-		})
+	signal.Ignore(ignored...) // the supervisor below inherits them
+	t.Cleanup(func() { signal.Reset(ignored...) })
+	beside, err := exec.Command("/bin/cat", "/proc/self/status").Output()
+	if err != nil || field(t, string(beside), "SigIgn") == strings.Repeat("0", 16) {
+		t.Fatalf("the supervisor would inherit nothing: the test shows nothing (%v)", err)
+	}
+	status, err := exec.Command("/proc/self/exe", "child", "supervise").Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, status)
+	}
+	for _, set := range []string{"SigIgn", "SigBlk"} {
+		if got := field(t, string(status), set); got != strings.Repeat("0", 16) {
+			t.Errorf("%s is %s", set, got)
+		}
 	}
 }
 
 // Whoever has a pid may signal it: there is no moment in which the child is not
 // the program yet and takes the signal for itself.
 func TestSignalRightAfterTheStartMeetsTheProgram(t *testing.T) {
-	for name, change := range map[string]func(*proc.Command){
-		"direct":   func(*proc.Command) {},
-		"own fork": func(c *proc.Command) { c.ListenPID = true },
+	s := newSystem(t)
+	for _, sig := range []syscall.Signal{
+		syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, 64,
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newSystem(t)
-			for _, sig := range []syscall.Signal{
-				syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, 64,
-			} {
-				for range 5 {
-					c := proc.Command{Path: "/bin/sleep", Args: []string{"sleep", "20"}, Umask: proc.InheritUmask}
-					change(&c)
-					pid, out := s.reading(c)
-					if err := s.Signal(pid, sig); err != nil {
-						t.Fatal(err)
-					}
-					said, err := io.ReadAll(out)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if e := s.exit(pid); e.Signal != sig || len(said) > 0 {
-						t.Fatalf("sent %s: signal %d, code %d, and it said %.200q", proc.SignalName(sig), e.Signal, e.Code, said)
-					}
-				}
+		for range 5 {
+			pid, out := s.reading(proc.Command{Path: "/bin/sleep", Args: []string{"sleep", "20"}, Umask: proc.InheritUmask})
+			if err := s.Signal(pid, sig); err != nil {
+				t.Fatal(err)
 			}
-		})
+			said, err := io.ReadAll(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := s.exit(pid); e.Signal != sig || len(said) > 0 {
+				t.Fatalf("sent %s: signal %d, code %d, and it said %.200q", proc.SignalName(sig), e.Signal, e.Code, said)
+			}
+		}
 	}
 }
 
@@ -279,14 +252,15 @@ func TestAttributesHoldBeforeTheFirstInstruction(t *testing.T) {
 	}
 }
 
+// As syscall.ForkExec does it: Go has raised the soft limit of open files for itself.
 func TestLimitsAreTheSupervisorsOwnOtherwise(t *testing.T) {
+	beside, err := exec.Command("/bin/cat", "/proc/self/limits").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := newSystem(t)
-	direct, _ := s.output(cat("limits"))
-	c := cat("limits")
-	c.ListenPID = true
-	forked, _ := s.output(c)
-	if direct == "" || forked != direct {
-		t.Errorf("limits by our own fork:\n%s\ndirectly:\n%s", forked, direct)
+	if limits, _ := s.output(cat("limits")); limits != string(beside) {
+		t.Errorf("limits:\n%s\nof a child that Go started:\n%s", limits, beside)
 	}
 }
 
@@ -311,13 +285,17 @@ func TestCredentials(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can change them")
 	}
-	for _, own := range []bool{false, true} {
+	// Whatever tests before this one have started by package os.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []bool{false, true} {
 		s := newSystem(t)
 		c := cat("status", "limits")
 		c.Credential = &proc.Credential{UID: 65534, GID: 65533, Groups: []uint32{4321}}
 		c.Dir = "/"
 		want := "Max locked memory"
-		if own { // for which the child has no privilege any more
+		if more { // for which the child has no privilege any more
 			c.Nice = -3
 			c.OOMScoreAdj = 7
 			memlock := proc.Rlimit{Resource: unix.RLIMIT_MEMLOCK, Soft: 4096, Hard: 4096}
@@ -338,13 +316,18 @@ func TestCredentials(t *testing.T) {
 			"Groups": "4321",
 		} {
 			if got := field(t, status, name); got != want {
-				t.Errorf("own fork %v: %s is %q, want %q", own, name, got, want)
+				t.Errorf("more %v: %s is %q, want %q", more, name, got, want)
 			}
 		}
 		words := strings.Join(strings.Fields(status), " ")
 		if !strings.Contains(words, want) {
 			t.Errorf("no %q in %s", want, words)
 		}
+	}
+	// Or this process' own descriptors were nobody's to read, be it the arbiter, in a
+	// container that has no CAP_SYS_PTRACE.
+	if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || dumpable != 1 {
+		t.Errorf("the supervisor's own dumpable attribute is %d now, %v", dumpable, err)
 	}
 }
 
@@ -402,19 +385,15 @@ func TestLimitThatMayNotBeRaisedIsNamed(t *testing.T) {
 }
 
 func TestChildrenDieWithTheSupervisor(t *testing.T) {
-	for _, mode := range []string{"direct", "own fork"} {
-		t.Run(mode, func(t *testing.T) {
-			subreaper(t, 1)
-			s := newSystem(t)
-			supervisor, out := s.reading(testChild("supervise-until-killed", mode))
-			pid := number(t, line(t, out))
-			if err := s.Signal(supervisor, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			if e := s.exit(pid); e.Signal != syscall.SIGKILL || !slices.Contains(s.orphaned, pid) {
-				t.Errorf("the child %v", e)
-			}
-		})
+	subreaper(t, 1)
+	s := newSystem(t)
+	supervisor, out := s.reading(testChild("supervise-until-killed"))
+	pid := number(t, line(t, out))
+	if err := s.Signal(supervisor, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.exit(pid); e.Signal != syscall.SIGKILL || !slices.Contains(s.orphaned, pid) {
+		t.Errorf("the child %v", e)
 	}
 }
 
@@ -473,18 +452,14 @@ func TestProgramThatCannotBeExecuted(t *testing.T) {
 		{missing, "no such file or directory", fs.ErrNotExist},
 		{locked, "permission denied", fs.ErrPermission},
 	} {
-		for name, own := range map[string]bool{"directly": false, "by our own fork": true} {
-			_, err := s.Start(proc.Command{Path: c.path, Umask: proc.InheritUmask, ListenPID: own})
-			if want := "cannot start " + c.path + ": " + c.reason; err == nil || err.Error() != want || !errors.Is(err, c.is) {
-				t.Errorf("%s: %v, want %s", name, err, want)
-			}
+		_, err := s.Start(proc.Command{Path: c.path, Umask: proc.InheritUmask})
+		if want := "cannot start " + c.path + ": " + c.reason; err == nil || err.Error() != want || !errors.Is(err, c.is) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	for name, own := range map[string]bool{"directly": false, "by our own fork": true} {
-		_, err := s.Start(proc.Command{Path: "/bin/true", Dir: missing, Umask: proc.InheritUmask, ListenPID: own})
-		if want := "cannot start /bin/true: cannot enter directory " + missing + ": no such file or directory"; err == nil || err.Error() != want {
-			t.Errorf("%s, without its directory: %v, want %s", name, err, want)
-		}
+	_, err := s.Start(proc.Command{Path: "/bin/true", Dir: missing, Umask: proc.InheritUmask})
+	if want := "cannot start /bin/true: cannot enter directory " + missing + ": no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("without its directory: %v, want %s", err, want)
 	}
 	if left := s.Descendants(); len(left) > 0 {
 		t.Errorf("left behind: %v", left)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -108,11 +107,7 @@ func (t *Table) start(c Command) (int, error) {
 	if len(argv) == 0 {
 		argv = []string{c.Path}
 	}
-	files := t.files(c.Files)
-	if needsFork(c) {
-		return fork(c, argv, files)
-	}
-	return forkExec(c, argv, files)
+	return start(c, argv, t.files(c.Files))
 }
 
 // files never leaves 0, 1 and 2 closed: what the program opened first would
@@ -131,30 +126,6 @@ func (t *Table) files(fds []int) []uintptr {
 		files = append(files, null)
 	}
 	return files
-}
-
-// forkExec leaves all to package syscall, which shares the memory of this process
-// with the child until the exec: the quickest way for a child that needs no more
-// than it can do.
-func forkExec(c Command, argv []string, files []uintptr) (int, error) {
-	runtime.LockOSThread() // the mask is the thread's, and the thread forks
-	defer runtime.UnlockOSThread()
-	restore, err := clearSignalMask()
-	if err != nil {
-		return 0, err
-	}
-	defer restore()
-	pid, err := syscall.ForkExec(c.Path, argv, &syscall.ProcAttr{Dir: c.Dir, Env: c.Env, Files: files, Sys: sysProcAttr(c)})
-	if err != nil && c.Dir != "" {
-		// chdir and execve fail alike; only a look can tell them apart.
-		if info, statErr := os.Stat(c.Dir); statErr != nil || !info.IsDir() {
-			return 0, fmt.Errorf("cannot enter directory %s: %w", c.Dir, err)
-		}
-	}
-	if id := c.Credential; id != nil && errors.Is(err, syscall.EPERM) {
-		return 0, fmt.Errorf("cannot become user %d, group %d: %w", id.UID, id.GID, err)
-	}
-	return pid, err
 }
 
 // Signal implements [System].
