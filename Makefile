@@ -48,7 +48,7 @@ race-toolchain:
 	@cc="$$(go env CC)"; command -v "$${cc%% *}" >/dev/null || { \
 	  echo "make test: no C compiler ($$cc): the race detector needs one (apt-get install gcc libc6-dev)" >&2; exit 1; }
 
-# BENCH selects figures by name (boot, start, idle, replace, requests, reload,
+# BENCH selects figures by name (boot, start, idle, replace, requests, weight, reload,
 # changed, capture; micro for the go benchmarks); none given means all.
 bench: build ## what gofork costs, with goals, as a table and in dist/bench.json (BENCH=start,idle QUICK=1)
 	@mkdir -p dist

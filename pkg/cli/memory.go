@@ -3,6 +3,7 @@ package cli
 import (
 	"math"
 	"runtime/debug"
+	"time"
 
 	"github.com/gofork/gofork/pkg/proc"
 )
@@ -39,4 +40,14 @@ func (m memory) tidy() {
 	debug.SetGCPercent(50)
 	debug.FreeOSMemory()
 	proc.ReleaseProgram()
+}
+
+// startTime is when a worker with an application that is not large serves.
+const startTime = 2 * time.Second
+
+// releaseProgramAfterStart gives the code back that only the start of a worker or
+// of a Go function needed. What they go on to use comes back by itself.
+func releaseProgramAfterStart() (stop func()) {
+	timer := time.AfterFunc(startTime, proc.ReleaseProgram)
+	return func() { timer.Stop() }
 }

@@ -107,6 +107,7 @@ func runWorker(ctx context.Context, a App, text string) (int, error) {
 			logger.Error(err.Error())
 		}
 	}
+	defer releaseProgramAfterStart()()
 	return worker.Run(ctx, spec.Worker, factory, worker.Options{Logger: logger, Reopen: reopen}), nil
 }
 
@@ -196,5 +197,6 @@ func runTarget(a App, text string) (int, error) {
 		return exitUsage, fmt.Errorf("cannot run target %q: it is not compiled in", spec.Target)
 	}
 	logger := log.With("companion", spec.Name, "instance", spec.Instance)
+	defer releaseProgramAfterStart()()
 	return companion.RunTarget(spec.TargetSpec, run, logger), nil
 }

@@ -29,6 +29,7 @@ type row struct {
 const (
 	itself    = "gofork"
 	bareFloor = "floor"
+	plain     = "net/http alone"
 )
 
 // add notes a sample.

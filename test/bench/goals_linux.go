@@ -31,6 +31,8 @@ func goals() []goal {
 		{bench: "requests", name: "requests/s", subject: "gofork handler", limit: 0.97, ratio: true, atLeast: true},
 		{bench: "requests", name: "requests/s", subject: "gofork handler reuse_port", limit: 0.97, ratio: true, atLeast: true},
 		{bench: "requests", name: "requests/s", subject: "gofork command", limit: 0.97, ratio: true, atLeast: true},
+		{bench: "requests", name: "requests/s", subject: "gofork handler, 1 worker", limit: 0.99, ratio: true, atLeast: true},
+		{bench: "weight", name: "memory of one of two that serve", subject: itself, limit: 1.15, ratio: true},
 		{bench: "reload", name: "failed", subject: itself, limit: 0},
 		{bench: "reload", name: "worst latency", subject: itself, limit: 10, unit: "ms"},
 		{bench: "changed", name: "wall", subject: itself, limit: 60, unit: "ms"},
@@ -45,8 +47,8 @@ func floorOf(bench string) string {
 	switch bench {
 	case "boot":
 		return "alone"
-	case "requests":
-		return "net/http alone"
+	case "requests", "weight":
+		return plain
 	}
 	return bareFloor
 }

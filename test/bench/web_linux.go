@@ -155,7 +155,8 @@ func (l *lab) bootOnce(name string, s site) error {
 // requestsBench measures what 32 connections get through.
 func requestsBench(l *lab) {
 	sites := []site{
-		l.alone("net/http alone"),
+		l.alone(plain),
+		l.under("gofork handler, 1 worker", "[worker]\ncount = 1\nhandler = \"hello\"\n"),
 		l.under("gofork handler", twoWorkers+"handler = \"hello\"\n"),
 		l.under("gofork handler reuse_port", "reuse_port = true\n"+twoWorkers+"handler = \"hello\"\n"),
 		l.under("gofork command", twoWorkers+fmt.Sprintf("command = [%q]\n", l.app)),
