@@ -129,6 +129,7 @@ var behaviours = []struct{ behaviour, test string }{
 	{"no request of a handler's fails, whatever is done gracefully", "TestNoRequestFailsWhateverIsDoneGracefully/handler"},
 	{"no request of a node app's fails, whatever is done gracefully", "TestNoRequestFailsWhateverIsDoneGracefully/node"},
 	{"a graceful stop answers what is in flight", "TestGracefulStopAnswersWhatIsInFlight"},
+	{"signals to the last moment leave the exit code", "TestSignalsToTheLastMomentLeaveTheExitCode"},
 }
 
 // A behaviour without a test is a hope.

@@ -239,6 +239,34 @@ startsecs = "0s"
 	}
 }
 
+// systemd signals a whole cgroup, a terminal a whole group, and people press the
+// keys until something happens: the last of these signals meet processes that have
+// as good as ended.
+func TestSignalsToTheLastMomentLeaveTheExitCode(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello+`
+[companion.polite]
+command = ["sleep", "1000"]
+startsecs = "0s"
+`)
+	manager := s.ready().Manager.PID
+	for ended := false; !ended; {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+		if p, ok := lookup(manager); ok && p.PPID == s.pid() {
+			_ = syscall.Kill(manager, syscall.SIGTERM)
+		}
+		select {
+		case <-s.exited:
+			ended = true
+		default:
+		}
+	}
+	if code := s.exit(patience); code != 0 {
+		t.Errorf("gofork ended with exit code %d, want 0", code)
+	}
+	s.await("manager.exited", "expected", true, "code", float64(0))
+}
+
 func TestGracefulStopAnswersWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	s := start(t, twoHello)

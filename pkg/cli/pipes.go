@@ -11,8 +11,7 @@ import (
 // a program on SIGPIPE for descriptors 1 and 2 unless the signal is asked for. It
 // must not be ignored instead: children would inherit that, and a pipeline in one
 // of them would never end.
-func outliveLogReaders() (undo func()) {
+func outliveLogReaders() {
 	pipes := make(chan os.Signal, 1) // nobody reads it: what does not fit is dropped
 	signal.Notify(pipes, syscall.SIGPIPE)
-	return func() { signal.Stop(pipes) }
 }

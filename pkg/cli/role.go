@@ -53,7 +53,7 @@ func runRole(ctx context.Context, a App, role string) int {
 	_ = os.Unsetenv(launch.EnvRole) // fails only for a malformed name
 	_ = os.Unsetenv(launch.EnvSpec)
 	nameThread(a.name())
-	defer outliveLogReaders()()
+	outliveLogReaders()
 	var err error
 	code := exitUsage
 	switch role {
@@ -152,7 +152,6 @@ func runManager(text string) (int, error) {
 	defer conn.Close()
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1)
-	defer signal.Stop(signals)
 	system, err := proc.New()
 	if err != nil {
 		return exitUsage, err

@@ -24,12 +24,12 @@ const (
 func serve(ctx context.Context, a App, flags serveFlags) int {
 	environ := flags.stdio.Environ
 	// First of all: a signal that comes while the configuration is read must
-	// neither be lost nor kill.
+	// neither be lost nor kill. And to the last: one that comes while the process
+	// ends must not change its exit code.
 	signals := make(chan os.Signal, 1024)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
-	defer signal.Stop(signals)
-	defer outliveLogReaders()()
+	outliveLogReaders()
 	memory := manageMemory(environ)
 	keepThreads()
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is what /proc/PID/stat says of a process; see proc_pid_stat(5).
@@ -101,8 +103,17 @@ func parentOf(pid int) int {
 	return p.parent
 }
 
+// childless says that this process has no child, not even one to be reaped: then
+// there is nobody below it, and no need to look at every process of the machine.
+func childless() bool {
+	return errors.Is(unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
+}
+
 // Descendants implements [System].
 func (t *Table) Descendants() []int {
+	if childless() {
+		return nil
+	}
 	children := make(map[int][]process)
 	for _, p := range processes() {
 		children[p.parent] = append(children[p.parent], p)

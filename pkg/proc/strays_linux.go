@@ -21,6 +21,9 @@ func (t *Table) KillDescendants() []int {
 
 // Strays implements [System].
 func (t *Table) Strays() []Stray {
+	if childless() {
+		return nil
+	}
 	var found []Stray
 	self := os.Getpid()
 	for _, p := range processes() {

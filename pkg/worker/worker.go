@@ -89,8 +89,8 @@ func Run(ctx context.Context, spec Spec, factory Factory, opts Options) int {
 	signals := opts.Signals
 	if signals == nil {
 		ch := make(chan os.Signal, 8)
+		// To the end of the process: a signal that comes late must not change how it ends.
 		signal.Notify(ch, stopSignal(spec), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1)
-		defer signal.Stop(ch)
 		defer dieOnAbort()()
 		signals = ch
 	}
