@@ -7,12 +7,13 @@ import (
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/historytest"
 )
 
 // law is one sentence of the specification of the core: it holds at every moment of
 // every history. Below, each stands above the function that judges it; what it looks
 // like when the core breaks it is in mutation_test.go.
-type law string
+type law = historytest.Law
 
 const (
 	lawPlace       law = "a slot has one worker that serves and at most one successor beside it; no attempt is made twice"
@@ -425,12 +426,12 @@ func (j *judge) nobodyIsForgotten() {
 
 // Nothing waits for the next fact by chance, as a reload that could go on would.
 func (j *judge) rests() {
-	c, now := j.w.core, j.w.now
-	if due(c.earliest(), now) || c.finished {
+	c := j.w.core
+	if due(c.earliest(), j.w.now) || c.finished {
 		return
 	}
 	j.event = timePassed{}
-	if actions := j.w.wrong.step(c, now, timePassed{}); len(actions) > 0 {
+	if actions := j.w.take(timePassed{}); len(actions) > 0 {
 		j.breach(lawRest, "ordered because somebody looked: %q", said(actions))
 	}
 }

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/config"
+	"github.com/gofork/gofork/pkg/historytest"
 	"github.com/gofork/gofork/pkg/link"
 )
 
 // law is one sentence of the specification of the core: it holds at every moment of
 // every history. Below, each stands above the function that judges it; what it looks
 // like when the core breaks it is in mutation_test.go.
-type law string
+type law = historytest.Law
 
 const (
 	lawAlone      law = "at most one attempt of an instance lives, members of its group included"
@@ -432,7 +433,7 @@ func (j *judge) rests() {
 	if due(w.core.earliest(), w.now) || j.finished {
 		return
 	}
-	if actions := w.wrong.step(w.core, w.now, timePassed{}); len(actions) > 0 {
+	if actions := w.take(timePassed{}); len(actions) > 0 {
 		j.broken(lawRest, "ordered because somebody looked: %q", said(actions))
 	}
 }

@@ -74,7 +74,7 @@ func (r reader) String() string { *r.reads = true; return "below" }
 func (w *world) broken(broken law, format string, args ...any) {
 	how := fmt.Sprintf(format, args...)
 	if w.wrong != nil {
-		panic(historytest.Breach{Law: string(broken), How: how})
+		panic(historytest.Breach{Law: broken, How: how})
 	}
 	if w.loud {
 		w.t.Logf("history:\n%s", strings.Join(w.told, "\n"))
@@ -157,7 +157,7 @@ func (c *core) describe() string {
 func (w *world) step(e event) {
 	w.census.Steps++
 	w.judge.hears(e)
-	actions := w.wrong.step(w.core, w.now, e)
+	actions := w.take(e)
 	if w.loud {
 		w.told = append(w.told, fmt.Sprintf("%12.3fs %s → %s", w.now.Sub(epoch).Seconds(), words(e), strings.Join(said(actions), ", ")))
 	}

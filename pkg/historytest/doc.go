@@ -6,5 +6,6 @@
 // can say it again, so that one history can be taken up at any of its points;
 // [Volume] plays histories until there were enough steps; [Census] counts what was
 // seen on the way, because histories in which nothing happens prove nothing; [Hunt]
-// plays them against a core that is wrong on purpose, until a law catches it.
+// plays them against a core that is wrong on purpose, by a [Mutation], until a law
+// catches it.
 package historytest

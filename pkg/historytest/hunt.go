@@ -6,10 +6,14 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Law is one sentence of a core's specification.
+type Law string
+
 // Breach is a law that was broken, and how. It is what a world panics with in a
 // [Hunt].
 type Breach struct {
-	Law, How string
+	Law Law
+	How string
 }
 
 // Error implements error.
@@ -18,9 +22,9 @@ func (b Breach) Error() string { return fmt.Sprintf("broken: %s\n%s", b.Law, b.H
 // Hunt plays histories, always the same, until one breaks a law. It says how many
 // it took; 0 when none of that many did. A history that breaks another law first is
 // over, and counted in others by that law.
-func Hunt(law string, histories int, play func(*rapid.T)) (after int, others map[string]int) {
-	others = map[string]int{}
-	one := rapid.Custom(func(t *rapid.T) (broken string) {
+func Hunt(law Law, histories int, play func(*rapid.T)) (after int, others map[Law]int) {
+	others = map[Law]int{}
+	one := rapid.Custom(func(t *rapid.T) (broken Law) {
 		defer func() {
 			switch v := recover().(type) {
 			case nil:
