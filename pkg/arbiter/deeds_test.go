@@ -11,57 +11,44 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
-// deed is something that can happen next, this often among all.
-type deed struct {
-	weight int
-	name   string
-	do     func(*world)
-}
+type deed = historytest.Deed[*world]
 
 // deeds are what can happen. The first ones, and the last, are drawn more often.
 func deeds() []deed {
 	return []deed{
-		{3, "what is under way goes on", (*world).goOn},
-		{2, "time passes", (*world).timePasses},
-		{2, "a worker exits", (*world).workerExits},
-		{2, "a worker is ready", (*world).workerReady},
-		{2, "all are ready", (*world).allReady},
-		{2, "an end is seen", (*world).see},
-		{2, "time passes again", (*world).timePasses},
-		{2, "another worker exits", (*world).workerExits},
-		{3, "a heartbeat", (*world).beat},
-		{3, "a reload is asked for", (*world).askReload},
-		{2, "a configuration is loaded", (*world).load},
-		{4, "the manager does something", func(w *world) { w.bossDoes(w.script.Below("deed", 8)) }},
-		{1, "all ends are seen", (*world).seeAll},
-		{2, "a worker wants to be recycled", (*world).wantRecycling},
-		{2, "the number of workers is changed", (*world).askScale},
-		{1, "the timer is late", (*world).timerLate},
-		{1, "the clock jumps", (*world).clockJumps},
-		{1, "the clock goes back", (*world).clockGoesBack},
-		{2, "a companion ends", (*world).companionEnds},
-		{1, "members of a group end", (*world).someMembersEnd},
-		{2, "a request for a companion", (*world).askAct},
-		{2, "upgrades", (*world).upgradeGoesOn},
-		{1, "the older arbiter ends", (*world).olderEnds},
-		{1, "log files are reopened", func(w *world) { w.step(reopenAsked{}) }},
-		{1, "a fact is told again", (*world).again},
-		{1, "a fact of nobody", (*world).ofNobody},
-		{1, "a stop is asked for", func(w *world) {
+		{Weight: 3, Name: "what is under way goes on", Do: (*world).goOn},
+		{Weight: 2, Name: "time passes", Do: (*world).timePasses},
+		{Weight: 2, Name: "a worker exits", Do: (*world).workerExits},
+		{Weight: 2, Name: "a worker is ready", Do: (*world).workerReady},
+		{Weight: 2, Name: "all are ready", Do: (*world).allReady},
+		{Weight: 2, Name: "an end is seen", Do: (*world).see},
+		{Weight: 2, Name: "time passes again", Do: (*world).timePasses},
+		{Weight: 2, Name: "another worker exits", Do: (*world).workerExits},
+		{Weight: 3, Name: "a heartbeat", Do: (*world).beat},
+		{Weight: 3, Name: "a reload is asked for", Do: (*world).askReload},
+		{Weight: 2, Name: "a configuration is loaded", Do: (*world).load},
+		{Weight: 4, Name: "the manager does something", Do: func(w *world) { w.bossDoes(w.script.Below("deed", 8)) }},
+		{Weight: 1, Name: "all ends are seen", Do: (*world).seeAll},
+		{Weight: 2, Name: "a worker wants to be recycled", Do: (*world).wantRecycling},
+		{Weight: 2, Name: "the number of workers is changed", Do: (*world).askScale},
+		{Weight: 1, Name: "the timer is late", Do: (*world).timerLate},
+		{Weight: 1, Name: "the clock jumps", Do: (*world).clockJumps},
+		{Weight: 1, Name: "the clock goes back", Do: (*world).clockGoesBack},
+		{Weight: 2, Name: "a companion ends", Do: (*world).companionEnds},
+		{Weight: 1, Name: "members of a group end", Do: (*world).someMembersEnd},
+		{Weight: 2, Name: "a request for a companion", Do: (*world).askAct},
+		{Weight: 2, Name: "upgrades", Do: (*world).upgradeGoesOn},
+		{Weight: 1, Name: "the older arbiter ends", Do: (*world).olderEnds},
+		{Weight: 1, Name: "log files are reopened", Do: func(w *world) { w.step(reopenAsked{}) }},
+		{Weight: 1, Name: "a fact is told again", Do: (*world).again},
+		{Weight: 1, Name: "a fact of nobody", Do: (*world).ofNobody},
+		{Weight: 1, Name: "a stop is asked for", Do: func(w *world) {
 			if w.script.OneIn("really", 8) {
 				w.askStop()
 			}
 		}},
-		{1, "a status is asked for", (*world).askStatus},
+		{Weight: 1, Name: "a status is asked for", Do: (*world).askStatus},
 	}
-}
-
-// deck has each deed as often as it weighs.
-func deck() (deck []deed) {
-	for _, d := range deeds() {
-		deck = append(deck, slices.Repeat([]deed{d}, d.weight)...)
-	}
-	return deck
 }
 
 // next lets one thing happen.
@@ -69,9 +56,7 @@ func (w *world) next() {
 	if w.core.finished {
 		return
 	}
-	d := w.deck[w.script.Below("deed", len(w.deck))]
-	w.census.Saw(d.name)
-	d.do(w)
+	w.deck.Happen(w, w.script, w.census)
 }
 
 // leaders are the living ones, in order.

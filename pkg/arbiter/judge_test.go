@@ -91,7 +91,7 @@ func newJudge(w *world, cfg *config.Config) *judge {
 }
 
 func (j *judge) breach(broken law, format string, args ...any) {
-	j.w.breach(broken, format, args...)
+	j.w.tale.Broken(broken, format, args...)
 }
 
 func (j *judge) book(slot int) *book {

@@ -36,7 +36,7 @@ func happenings() []string {
 		"the younger arbiter is ready", "the younger arbiter ends", "a stop that was under way at the end",
 	}
 	for _, d := range deeds() {
-		all = append(all, d.name)
+		all = append(all, d.Name)
 	}
 	for _, event := range []string{
 		"server.ready", "server.stopping", "worker.timeout", "worker.draining", "worker.killed", "worker.recycled", "worker.backoff",

@@ -28,9 +28,8 @@ type world struct {
 	core   *core
 	judge  *judge
 	wrong  *mutation // makes the core wrong; nil = it is as it is
-	deck   []deed
-	told   []string // the history so far, when somebody reads it
-	loud   bool
+	deck   historytest.Deck[*world]
+	tale   *historytest.Tale
 
 	now      time.Time
 	wentBack time.Duration // how far the clock was set back in all
@@ -94,10 +93,9 @@ type family struct {
 
 func newWorld(t *rapid.T, script *historytest.Script, census *historytest.Census, wrong *mutation) *world {
 	w := &world{
-		t: t, script: script, census: census, wrong: wrong, deck: deck(),
+		t: t, script: script, census: census, wrong: wrong, deck: historytest.NewDeck(deeds()), tale: historytest.NewTale(t, wrong != nil),
 		now: epoch, pids: 100, children: map[id]*child{}, groups: map[int]*family{}, asked: map[uint64]string{},
 	}
-	t.Logf("the history: %v", reader{&w.loud})
 	w.steady = script.OneIn("steady", 2)
 	w.count, w.surge = 1+script.Below("count", 4), 1+script.Below("surge", 3)
 	cfg := w.config()
@@ -112,23 +110,6 @@ func newWorld(t *rapid.T, script *historytest.Script, census *historytest.Census
 	}
 	w.judge = newJudge(w, cfg)
 	return w
-}
-
-// reader is told when what is logged is read by somebody.
-type reader struct{ reads *bool }
-
-func (r reader) String() string { *r.reads = true; return "below" }
-
-// breach is the end of a history that breaks a law.
-func (w *world) breach(broken law, format string, args ...any) {
-	how := fmt.Sprintf(format, args...)
-	if w.wrong != nil {
-		panic(historytest.Breach{Law: broken, How: how})
-	}
-	if w.loud {
-		w.t.Logf("history:\n%s", strings.Join(w.told, "\n"))
-	}
-	w.t.Fatalf("broken: %s:\n%s", broken, how)
 }
 
 // config draws a configuration.
@@ -192,8 +173,8 @@ func (w *world) feed(e event) {
 	w.census.Steps++
 	w.judge.hears(e)
 	actions := w.take(e)
-	if w.loud {
-		w.told = append(w.told, fmt.Sprintf("%12.3fs %s → %s", w.now.Sub(epoch).Seconds(), words(e), strings.Join(said(actions), ", ")))
+	if w.tale.Read() {
+		w.tale.Tell(w.now.Sub(epoch), words(e), said(actions))
 	}
 	for _, a := range actions {
 		w.judge.sees(a)
@@ -424,7 +405,7 @@ func (w *world) pass(d time.Duration) {
 	w.step(timePassed{})
 	for n := 0; due(w.core.earliest(), w.now) && !w.core.finished; n++ {
 		if n > 50 {
-			w.breach(lawClocks, "a deadline is due for ever: %v", w.core.earliest().Sub(w.now))
+			w.tale.Broken(lawClocks, "a deadline is due for ever: %v", w.core.earliest().Sub(w.now))
 		}
 		w.step(timePassed{})
 	}
@@ -449,7 +430,7 @@ func (w *world) end() {
 	most := 200 + int(w.wentBack/measureInterval) // a delay that got longer by that is spent in looks at memory
 	for n := 0; !w.core.finished; n++ {
 		if n > most {
-			w.breach(lawStopEnds, "the stop does not end")
+			w.tale.Broken(lawStopEnds, "the stop does not end")
 		}
 		w.seeAll()
 		if b := w.boss; b != nil && b.stopping && !b.hung {

@@ -2,7 +2,6 @@ package companion
 
 import (
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
@@ -12,45 +11,32 @@ import (
 	"github.com/gofork/gofork/pkg/link"
 )
 
-// deed is something that can happen next, this often among all.
-type deed struct {
-	weight int
-	name   string
-	do     func(*world)
-}
+type deed = historytest.Deed[*world]
 
 // deeds are what can happen. The first ones, and the last, are drawn more often.
 func deeds() []deed {
 	return []deed{
-		{2, "what is under way goes on", (*world).goOn},
-		{2, "time passes", (*world).pass},
-		{2, "a process exits", (*world).exitByItself},
-		{2, "a process is ready", (*world).ready},
-		{4, "a start is carried out", (*world).begin},
-		{4, "an end is seen", (*world).tell},
-		{3, "time passes again", (*world).pass},
-		{2, "another process exits", (*world).exitByItself},
-		{4, "a request", (*world).actOn},
-		{1, "the timer is late", (*world).timerLate},
-		{1, "the clock jumps", (*world).clockJumps},
-		{1, "the clock goes back", (*world).clockGoesBack},
-		{2, "an apply", (*world).applySome},
-		{1, "a fact is told again", (*world).repeat},
-		{1, "a shutdown is asked for", func(w *world) {
+		{Weight: 2, Name: "what is under way goes on", Do: (*world).goOn},
+		{Weight: 2, Name: "time passes", Do: (*world).pass},
+		{Weight: 2, Name: "a process exits", Do: (*world).exitByItself},
+		{Weight: 2, Name: "a process is ready", Do: (*world).ready},
+		{Weight: 4, Name: "a start is carried out", Do: (*world).begin},
+		{Weight: 4, Name: "an end is seen", Do: (*world).tell},
+		{Weight: 3, Name: "time passes again", Do: (*world).pass},
+		{Weight: 2, Name: "another process exits", Do: (*world).exitByItself},
+		{Weight: 4, Name: "a request", Do: (*world).actOn},
+		{Weight: 1, Name: "the timer is late", Do: (*world).timerLate},
+		{Weight: 1, Name: "the clock jumps", Do: (*world).clockJumps},
+		{Weight: 1, Name: "the clock goes back", Do: (*world).clockGoesBack},
+		{Weight: 2, Name: "an apply", Do: (*world).applySome},
+		{Weight: 1, Name: "a fact is told again", Do: (*world).repeat},
+		{Weight: 1, Name: "a shutdown is asked for", Do: func(w *world) {
 			if w.script.OneIn("really", 8) {
 				w.step(shutdownAsked{quick: w.script.OneIn("quick", 2), cause: historytest.Pick(w.script, "cause", causeShutdown, causeArbiter)})
 			}
 		}},
-		{1, "members of a group end", (*world).membersEnd},
+		{Weight: 1, Name: "members of a group end", Do: (*world).membersEnd},
 	}
-}
-
-// deck has each deed as often as it weighs.
-func deck() (deck []deed) {
-	for _, d := range deeds() {
-		deck = append(deck, slices.Repeat([]deed{d}, d.weight)...)
-	}
-	return deck
 }
 
 // next lets one thing happen.
@@ -58,9 +44,7 @@ func (w *world) next() {
 	if w.judge.finished {
 		return
 	}
-	d := w.deck[w.script.Below("deed", len(w.deck))]
-	w.census.Saw(d.name)
-	d.do(w)
+	w.deck.Happen(w, w.script, w.census)
 }
 
 // pick chooses one of the processes that fit, or nil.

@@ -52,7 +52,7 @@ func newJudge(w *world, arrows map[[2]phase]bool) *judge {
 }
 
 func (j *judge) broken(broken law, format string, args ...any) {
-	j.w.broken(broken, format, args...)
+	j.w.tale.Broken(broken, format, args...)
 }
 
 // before is what an instance was, and whether it was at all.

@@ -43,7 +43,7 @@ func happenings() []string {
 		"an apply that leaves alone what is up", "an apply that restarts what is up", "an essential companion ends for good", "an instance is killed", "members outlive their leader",
 	}
 	for _, d := range deeds() {
-		all = append(all, d.name)
+		all = append(all, d.Name)
 	}
 	for _, p := range []phase{stopped, starting, running, backoff, stopping, exited, fatal} {
 		all = append(all, "it is "+string(p))

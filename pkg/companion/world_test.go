@@ -24,9 +24,8 @@ type world struct {
 	core   *core
 	judge  *judge
 	wrong  *mutation // makes the core wrong; nil = it is as it is
-	deck   []deed
-	told   []string // the history so far, when somebody reads it
-	loud   bool
+	deck   historytest.Deck[*world]
+	tale   *historytest.Tale
 
 	now    time.Time
 	orders []startProcess // in their order, not begun
@@ -58,28 +57,13 @@ type process struct {
 func (p *process) lives() bool { return p.leader || p.members }
 
 func newWorld(t *rapid.T, script *historytest.Script, census *historytest.Census, arrows map[[2]phase]bool, wrong *mutation) *world {
-	w := &world{t: t, script: script, census: census, wrong: wrong, deck: deck(), now: epoch, pids: 100, gone: map[id]*process{}}
-	t.Logf("the history: %v", reader{&w.loud})
+	w := &world{
+		t: t, script: script, census: census, wrong: wrong, deck: historytest.NewDeck(deeds()), tale: historytest.NewTale(t, wrong != nil),
+		now: epoch, pids: 100, gone: map[id]*process{},
+	}
 	w.core = newCore(func() float64 { return 0.5 })
 	w.judge = newJudge(w, arrows)
 	return w
-}
-
-// reader is told when what is logged is read by somebody.
-type reader struct{ reads *bool }
-
-func (r reader) String() string { *r.reads = true; return "below" }
-
-// broken is the end of a history that breaks a law.
-func (w *world) broken(broken law, format string, args ...any) {
-	how := fmt.Sprintf(format, args...)
-	if w.wrong != nil {
-		panic(historytest.Breach{Law: broken, How: how})
-	}
-	if w.loud {
-		w.t.Logf("history:\n%s", strings.Join(w.told, "\n"))
-	}
-	w.t.Fatalf("broken: %s:\n%s", broken, how)
 }
 
 // play is a life of a manager: from every point there is a way out, on which
@@ -133,10 +117,10 @@ func (w *world) settle(done func() bool) {
 			w.now = later(w.now, at)
 			w.step(timePassed{})
 		default:
-			w.broken(lawForEver, "nothing is on its way, and it is not done: %s", w.core.describe())
+			w.tale.Broken(lawForEver, "nothing is on its way, and it is not done: %s", w.core.describe())
 		}
 	}
-	w.broken(lawForEver, "it does not come to an end: %s", w.core.describe())
+	w.tale.Broken(lawForEver, "it does not come to an end: %s", w.core.describe())
 }
 
 func later(a, b time.Time) time.Time {
@@ -158,8 +142,8 @@ func (w *world) step(e event) {
 	w.census.Steps++
 	w.judge.hears(e)
 	actions := w.take(e)
-	if w.loud {
-		w.told = append(w.told, fmt.Sprintf("%12.3fs %s → %s", w.now.Sub(epoch).Seconds(), words(e), strings.Join(said(actions), ", ")))
+	if w.tale.Read() {
+		w.tale.Tell(w.now.Sub(epoch), words(e), said(actions))
 	}
 	var measures []id
 	for _, a := range actions {
@@ -211,7 +195,7 @@ func words(e event) string {
 func (w *world) signal(a id, sig syscall.Signal, group bool) {
 	p := w.process(a)
 	if p == nil {
-		w.broken(lawStopSignal, "%s goes to %s#%d, which was never begun", sig, a.key, a.attempt)
+		w.tale.Broken(lawStopSignal, "%s goes to %s#%d, which was never begun", sig, a.key, a.attempt)
 	}
 	if sig != syscall.SIGKILL && (sig != p.spec.StopSignal || p.deaf) {
 		return
