@@ -4,21 +4,11 @@ package test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	mathrand "math/rand/v2"
-	"net"
+	"math/rand/v2"
 	"net/http"
-	"net/http/httptrace"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gofork/gofork/pkg/control"
+	"github.com/gofork/gofork/pkg/worker/workertest"
 	httpload "github.com/gofork/gofork/test/bench/load"
 )
 
@@ -54,7 +45,7 @@ type poster interface {
 }
 
 func TestRollingReloadsLoseNoRequest(t *testing.T) {
-	cert, key, pool := localCertificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	wire := func(header string) func(string, int) poster {
 		return func(addr string, _ int) poster {
 			return &wirePoster{conn: httpload.New(addr, requestPatience), header: header}
@@ -124,7 +115,7 @@ type crowd struct {
 // client posts until ctx ends. A request that was begun is not given up then.
 func (c *crowd) client(ctx context.Context, p poster) {
 	defer p.hangUp()
-	body := strings.Repeat("a body that comes back ", 10+mathrand.IntN(20))
+	body := strings.Repeat("a body that comes back ", 10+rand.IntN(20))
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -137,7 +128,7 @@ func (c *crowd) client(ctx context.Context, p poster) {
 		err := p.post(context.WithoutCancel(ctx), body)
 		c.sent.Add(1)
 		c.note(began, phase, err)
-		pause.Reset(rollPause/2 + mathrand.N(rollPause))
+		pause.Reset(rollPause/2 + rand.N(rollPause))
 	}
 }
 
@@ -206,20 +197,11 @@ func (p *streamPoster) hangUp() { p.transport.CloseIdleConnections() }
 func (p *streamPoster) post(ctx context.Context, body string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
-	again := req.GetBody
-	req.GetBody = func() (io.ReadCloser, error) {
-		if sent.Load() {
-			return nil, errors.New("sent, and not answered")
-		}
-		return again() // the connection that it had chosen was no good any more
-	}
-	res, err := p.transport.RoundTrip(req)
+	res, err := p.transport.RoundTrip(workertest.Once(req))
 	if err != nil {
 		return err
 	}
@@ -238,36 +220,4 @@ func echoed(code int, got, want string, err error, how string, args ...any) erro
 		return fmt.Errorf("status %d, %d bytes came back as %d (%s)", code, len(want), len(got), how)
 	}
 	return nil
-}
-
-// localCertificate writes a self-signed certificate for 127.0.0.1.
-func localCertificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := shortTempDir(t)
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeFile(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	writeFile(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AddCert(parsed)
-	return cert, key, pool
 }

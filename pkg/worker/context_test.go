@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/gofork/gofork/pkg/worker/workertest"
 )
 
 func TestHandlerLearnsOfTheDrain(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	for name, c := range map[string]struct {
 		scheme string
 		set    func(*http.Protocols, bool)

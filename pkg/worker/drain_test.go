@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gofork/gofork/pkg/worker/workertest"
 )
 
 // strictClient sends requests over keep-alive connections and never retries: a
@@ -85,7 +87,7 @@ func (c *strictClient) close() {
 // promised to keep the connection when it does.
 func TestRollingReplacementLosesNoKeepAliveRequest(t *testing.T) {
 	const clients = 16
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	for name, c := range map[string]struct {
 		requests int64
 		tls      *tls.Config

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/gofork/gofork/pkg/worker/workertest"
 )
 
 // What net/http says while it serves, and at which level it is logged.
 func TestServerErrorsAreLogged(t *testing.T) {
-	cert, key, _ := certificate(t)
+	cert, key, _ := workertest.Certificate(t)
 	for name, c := range map[string]struct {
 		tls   bool
 		send  string

@@ -5,24 +5,23 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gofork/gofork/pkg/worker/workertest"
 )
 
 // The client never sends a request twice, as HTTP/2 lets it for those that a GOAWAY
 // disclaims.
 func TestHTTP2RollingReplacementLosesNothing(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	for name, set := range map[string]func(*http.Protocols, bool){
 		"http": (*http.Protocols).SetUnencryptedHTTP2, "https": (*http.Protocols).SetHTTP2,
 	} {
@@ -76,20 +75,11 @@ func TestHTTP2RollingReplacementLosesNothing(t *testing.T) {
 
 // postOnce posts a body and fails when the transport would have to send it again.
 func postOnce(client *http.Client, url string) error {
-	var sent atomic.Bool
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("body"))
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader("body"))
 	if err != nil {
 		return err
 	}
-	again := req.GetBody
-	req.GetBody = func() (io.ReadCloser, error) {
-		if sent.Load() {
-			return nil, errors.New("sent, and not answered")
-		}
-		return again() // the connection that was chosen was no good any more
-	}
-	resp, err := client.Do(req)
+	resp, err := client.Do(workertest.Once(req))
 	if err != nil {
 		return err
 	}
@@ -318,7 +308,7 @@ func TestHTTP2RequestThatRunsOutlivesTheDrainDelay(t *testing.T) {
 // What TLS tells of a connection reaches the handler, and only who begins as HTTP/2
 // does is served.
 func TestHTTP2OverTLSIsWhatTLSSays(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	spec, l := testSpec(), listen(t)
 	spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 	seen := make(chan *http.Request, 1)

@@ -1,54 +1,17 @@
 package worker
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"testing"
-	"time"
+
+	"github.com/gofork/gofork/pkg/worker/workertest"
 )
 
-// certificate writes a self-signed certificate for 127.0.0.1.
-func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = t.TempDir()+"/cert.pem", t.TempDir()+"/key.pem"
-	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parsed, _ := x509.ParseCertificate(der)
-	pool = x509.NewCertPool()
-	pool.AddCert(parsed)
-	return cert, key, pool
-}
-
 func TestTLSServesBothProtocolsAndDrainsThem(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	for proto, set := range map[string]func(*http.Protocols, bool){
 		"HTTP/1.1": (*http.Protocols).SetHTTP1, "HTTP/2.0": (*http.Protocols).SetHTTP2,
 	} {
@@ -77,7 +40,7 @@ func TestTLSServesBothProtocolsAndDrainsThem(t *testing.T) {
 }
 
 func TestIdleTLSConnectionIsClosedWithGoodbye(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := workertest.Certificate(t)
 	spec, l := testSpec(), listen(t)
 	spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 	spec.DrainDelay = 0
