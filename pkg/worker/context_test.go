@@ -23,13 +23,12 @@ func TestHandlerLearnsOfTheDrain(t *testing.T) {
 		"h2":              {"https", (*http.Protocols).SetHTTP2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec, l := testSpec(), listen(t)
-			spec.DrainDelay = time.Hour // nothing but the handler ends it
+			spec, l := testDrain(time.Hour), listen(t) // nothing but the handler ends it
 			if c.scheme == "https" {
 				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
 			entered := make(chan struct{})
-			w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w := startWorker(t, spec, serveFunc(func(w http.ResponseWriter, r *http.Request) {
 				ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
 				defer cancel()
 				select {
@@ -40,7 +39,7 @@ func TestHandlerLearnsOfTheDrain(t *testing.T) {
 				close(entered)
 				<-Draining(ctx)
 				io.WriteString(w, "bye")
-			})), Options{}, l)
+			}), Options{}, l)
 			client := httpClient(t, c.set)
 			client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
 			go func() { <-entered; w.stop() }()

@@ -83,6 +83,17 @@ func (c *strictClient) close() {
 	}
 }
 
+// postAside posts while the test goes on.
+func postAside(l net.Listener, body string) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		c := &strictClient{addr: l.Addr().String()}
+		defer c.close()
+		result <- c.post(body)
+	}()
+	return result
+}
+
 // Quick requests, requests that run when a drain begins, and answers that have
 // promised to keep the connection when it does.
 func TestRollingReplacementLosesNoKeepAliveRequest(t *testing.T) {
@@ -96,9 +107,8 @@ func TestRollingReplacementLosesNoKeepAliveRequest(t *testing.T) {
 		"TLS":   {4_000, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, spec := listen(t), testSpec()
 			// The clients pause as long as a busy machine makes them.
-			spec.DrainDelay = 10 * time.Second
+			l, spec := listen(t), testDrain(10*time.Second)
 			if c.tls != nil {
 				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
@@ -155,11 +165,7 @@ func TestDrainAcceptsWhatTheKernelHasQueued(t *testing.T) {
 	// and the stop signal comes with READY=1.
 	var conns []net.Conn
 	for range waiting {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := dial(t, l)
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		conns = append(conns, c)
 	}
@@ -190,11 +196,7 @@ func TestReleasedListenerReturnsTheWholeQueueAndNothingMore(t *testing.T) {
 	table := newConnTable()
 	l := &listener{Listener: base, table: table, accepting: func() {}}
 	for range 20 {
-		c, err := net.Dial("tcp", base.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		dial(t, base)
 	}
 	l.release()
 	for i := range 20 {
@@ -210,18 +212,14 @@ func TestReleasedListenerReturnsTheWholeQueueAndNothingMore(t *testing.T) {
 }
 
 func TestDrainWithoutConnectionsDoesNotWait(t *testing.T) {
-	spec := testSpec()
-	spec.DrainDelay = time.Hour
-	w := startWorker(t, spec, Hello, Options{}, listen(t))
+	w := startWorker(t, testDrain(time.Hour), Hello, Options{}, listen(t))
 	w.stop()
 	w.wantExit(t, 0)
 }
 
 func TestDrainAnswersIdleConnectionWithClose(t *testing.T) {
-	spec := testSpec()
-	spec.DrainDelay = time.Hour
 	l := listen(t)
-	w := startWorker(t, spec, Hello, Options{}, l)
+	w := startWorker(t, testDrain(time.Hour), Hello, Options{}, l)
 	c := &strictClient{addr: l.Addr().String()}
 	defer c.close()
 	if err := c.post("before"); err != nil || c.conn == nil {
@@ -240,20 +238,13 @@ func TestDrainAnswersIdleConnectionWithClose(t *testing.T) {
 
 func TestDrainLetsARunningRequestEnd(t *testing.T) {
 	entered, proceed := make(chan struct{}), make(chan struct{})
-	spec := testSpec()
-	spec.DrainDelay = 0
 	l := listen(t)
-	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	w := startWorker(t, testDrain(0), serveFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
 		<-proceed
 		io.Copy(w, r.Body)
-	})), Options{}, l)
-	result := make(chan error, 1)
-	go func() {
-		c := &strictClient{addr: l.Addr().String()}
-		defer c.close()
-		result <- c.post("slow")
-	}()
+	}), Options{}, l)
+	result := postAside(l, "slow")
 	<-entered
 	w.stop()
 	w.await(t, "STOPPING=1")
@@ -272,16 +263,11 @@ func TestQuickStopCutsARunningRequest(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT} {
 		entered := make(chan struct{})
 		l := listen(t)
-		w := startWorker(t, testSpec(), serveHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		w := startWorker(t, testSpec(), serveFunc(func(_ http.ResponseWriter, r *http.Request) {
 			close(entered)
 			<-r.Context().Done()
-		})), Options{}, l)
-		result := make(chan error, 1)
-		go func() {
-			c := &strictClient{addr: l.Addr().String()}
-			defer c.close()
-			result <- c.post("")
-		}()
+		}), Options{}, l)
+		result := postAside(l, "")
 		<-entered
 		w.stop()
 		w.await(t, "STOPPING=1")
@@ -297,14 +283,10 @@ func TestGracefulTimeoutCutsWhatStillRuns(t *testing.T) {
 	spec := testSpec()
 	spec.GracefulTimeout = 50 * time.Millisecond
 	l, log := listen(t), new(lines)
-	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	w := startWorker(t, spec, serveFunc(func(_ http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
-	})), Options{Logger: jsonLogger(log)}, l)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	}), Options{Logger: jsonLogger(log)}, l)
+	c := dial(t, l)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	w.stop()
 	w.wantExit(t, 0)
@@ -334,10 +316,18 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.quit) }); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
-func (l *pipeListener) dial() net.Conn {
+func (l *pipeListener) dial(t *testing.T) net.Conn {
 	client, server := net.Pipe()
+	t.Cleanup(func() { client.Close() })
 	l.conns <- server
 	return client
+}
+
+// startPiped is startWorker for a bubble.
+func startPiped(t *testing.T, spec Spec, f Factory) (*running, *pipeListener) {
+	t.Helper()
+	l := newPipeListener()
+	return startWorker(t, spec, f, Options{}, l), l
 }
 
 func get(t *testing.T, c net.Conn, r *bufio.Reader) *http.Response {
@@ -355,16 +345,11 @@ func get(t *testing.T, c net.Conn, r *bufio.Reader) *http.Response {
 
 func TestIdleConnectionIsClosedExactlyAtTheEndOfTheDrainDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Second
-		l := newPipeListener()
-		w := startWorker(t, spec, Hello, Options{}, l)
-		idle := l.dial()
-		defer idle.Close()
+		w, l := startPiped(t, testDrain(time.Second), Hello)
+		idle := l.dial(t)
 		r := bufio.NewReader(idle)
 		get(t, idle, r)
-		unused := l.dial() // a connection that never sent anything
-		defer unused.Close()
+		l.dial(t) // a connection that never sent anything
 		synctest.Wait()
 		w.stop()
 		synctest.Wait()
@@ -393,19 +378,15 @@ func TestIdleConnectionIsClosedExactlyAtTheEndOfTheDrainDelay(t *testing.T) {
 
 func TestConnectionThatWasPromisedKeepAliveGetsAFullDrainDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Second
-		l := newPipeListener()
 		slow := true
-		w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w, l := startPiped(t, testDrain(time.Second), serveFunc(func(w http.ResponseWriter, r *http.Request) {
 			if slow {
 				slow = false
 				w.WriteHeader(200) // the header is decided before the drain
 				time.Sleep(10 * time.Second)
 			}
-		})), Options{}, l)
-		c := l.dial()
-		defer c.Close()
+		}))
+		c := l.dial(t)
 		r := bufio.NewReader(c)
 		go func() { synctest.Wait(); w.stop() }()
 		if resp := get(t, c, r); resp.Close {
@@ -440,10 +421,8 @@ func TestHeartbeatContinuesThroughTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec := testSpec()
 		spec.HeartbeatInterval, spec.DrainDelay = time.Second, 10*time.Second
-		l := newPipeListener()
-		w := startWorker(t, spec, Hello, Options{}, l)
-		c := l.dial()
-		defer c.Close()
+		w, l := startPiped(t, spec, Hello)
+		c := l.dial(t)
 		get(t, c, bufio.NewReader(c))
 		time.Sleep(5500 * time.Millisecond)
 		w.stop()
@@ -462,9 +441,7 @@ func TestHeartbeatContinuesThroughTheDrain(t *testing.T) {
 
 func TestHijackedConnectionIsWaitedFor(t *testing.T) {
 	l := listen(t)
-	spec := testSpec()
-	spec.DrainDelay = 0
-	w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	w := startWorker(t, testDrain(0), serveFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -474,12 +451,8 @@ func TestHijackedConnectionIsWaitedFor(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		line, _ := rw.ReadString('\n')
 		io.WriteString(c, line)
-	})), Options{}, l)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	}), Options{}, l)
+	c := dial(t, l)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	r := bufio.NewReader(c)
 	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 101 {
@@ -496,11 +469,7 @@ func TestHijackedConnectionIsWaitedFor(t *testing.T) {
 
 func TestExpireSparesAConnectionWithQueuedBytes(t *testing.T) {
 	l := listen(t)
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := dial(t, l)
 	nc, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -31,15 +31,11 @@ func TestServerErrorsAreLogged(t *testing.T) {
 			if c.tls {
 				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
-			w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w := startWorker(t, spec, serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusOK)
 				w.WriteHeader(http.StatusOK)
-			})), Options{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, l)
-			conn, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			}), Options{Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, l)
+			conn := dial(t, l)
 			if _, err := io.WriteString(conn, c.send); err != nil {
 				t.Fatal(err)
 			}

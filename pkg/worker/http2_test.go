@@ -26,8 +26,7 @@ func TestHTTP2RollingReplacementLosesNothing(t *testing.T) {
 		"http": (*http.Protocols).SetUnencryptedHTTP2, "https": (*http.Protocols).SetHTTP2,
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, spec := listen(t), testSpec()
-			spec.DrainDelay = 10 * time.Second // it ends when the clients have heard
+			l, spec := listen(t), testDrain(10*time.Second) // it ends when the clients have heard
 			if name == "https" {
 				spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 			}
@@ -182,13 +181,9 @@ func lastStream(goAway frame) uint32 { return binary.BigEndian.Uint32(goAway.pay
 
 func TestHTTP2RequestThatCrossesTheGoAwayIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Second
-		l := newPipeListener()
-		w := startWorker(t, spec, Hello, Options{}, l)
-		conn := l.dial()
-		defer conn.Close()
-		c := speakHTTP2(t, conn)
+		spec := testDrain(time.Second)
+		w, l := startPiped(t, spec, Hello)
+		c := speakHTTP2(t, l.dial(t))
 		c.request(1)
 		c.answered(1)
 		began := time.Now()
@@ -220,13 +215,9 @@ func TestHTTP2RequestThatCrossesTheGoAwayIsAnswered(t *testing.T) {
 // drain delay.
 func TestHTTP2ClientThatHasHeardEndsTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Hour
-		l := newPipeListener()
-		w := startWorker(t, spec, Hello, Options{}, l)
-		conn := l.dial()
-		defer conn.Close()
-		c := speakHTTP2(t, conn)
+		spec := testDrain(time.Hour)
+		w, l := startPiped(t, spec, Hello)
+		c := speakHTTP2(t, l.dial(t))
 		c.request(1)
 		c.answered(1)
 		w.stop()
@@ -254,12 +245,9 @@ func TestHTTP2ClientThatHasHeardEndsTheDrain(t *testing.T) {
 // SETTINGS, which come first.
 func TestHTTP2ConnectionOfTheBacklogIsAnsweredWhileDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Second
-		l := newPipeListener()
-		w := startWorker(t, spec, Hello, Options{}, l)
-		conn := l.dial()
-		defer conn.Close()
+		spec := testDrain(time.Second)
+		w, l := startPiped(t, spec, Hello)
+		conn := l.dial(t)
 		synctest.Wait()
 		w.stop()
 		time.Sleep(spec.DrainDelay - time.Nanosecond)
@@ -282,16 +270,11 @@ func TestHTTP2ConnectionOfTheBacklogIsAnsweredWhileDraining(t *testing.T) {
 
 func TestHTTP2RequestThatRunsOutlivesTheDrainDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec := testSpec()
-		spec.DrainDelay = time.Second
-		l := newPipeListener()
-		w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w, l := startPiped(t, testDrain(time.Second), serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(5 * time.Second)
 			io.WriteString(w, "hello from gofork")
-		})), Options{}, l)
-		conn := l.dial()
-		defer conn.Close()
-		c := speakHTTP2(t, conn)
+		}))
+		c := speakHTTP2(t, l.dial(t))
 		c.request(1)
 		synctest.Wait()
 		w.stop()
@@ -312,10 +295,10 @@ func TestHTTP2OverTLSIsWhatTLSSays(t *testing.T) {
 	spec, l := testSpec(), listen(t)
 	spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
 	seen := make(chan *http.Request, 1)
-	startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	startWorker(t, spec, serveFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r
 		io.WriteString(w, "hello from gofork")
-	})), Options{}, l)
+	}), Options{}, l)
 	dial := func() *tls.Conn {
 		conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, NextProtos: []string{"h2"}})
 		if err != nil {
@@ -346,18 +329,15 @@ func TestHTTP2OverTLSIsWhatTLSSays(t *testing.T) {
 // connection: others may be on their way.
 func TestHTTP2ConnectionOutlivesAFailedRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spec, l := testSpec(), newPipeListener()
 		fail := true
-		startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, l := startPiped(t, testSpec(), serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if fail {
 				fail = false
 				panic("for once")
 			}
 			io.WriteString(w, "hello from gofork")
-		})), Options{}, l)
-		conn := l.dial()
-		defer conn.Close()
-		c := speakHTTP2(t, conn)
+		}))
+		c := speakHTTP2(t, l.dial(t))
 		c.request(1)
 		c.await(dataFrame) // of the 500
 		c.request(3)

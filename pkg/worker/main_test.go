@@ -75,9 +75,18 @@ func testSpec() Spec {
 	}
 }
 
+// testDrain is testSpec with another drain delay.
+func testDrain(delay time.Duration) Spec {
+	spec := testSpec()
+	spec.DrainDelay = delay
+	return spec
+}
+
 func serveHandler(h http.Handler) Factory {
 	return func(Context) (http.Handler, error) { return h, nil }
 }
+
+func serveFunc(h http.HandlerFunc) Factory { return serveHandler(h) }
 
 // running is a worker that runs in this process.
 type running struct {
@@ -172,6 +181,17 @@ func listen(t testing.TB) *net.TCPListener {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.(*net.TCPListener)
+}
+
+// dial connects to l until the end of the test.
+func dial(t testing.TB, l net.Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // share returns another descriptor of the same socket, as a worker inherits it.

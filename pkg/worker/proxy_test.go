@@ -136,11 +136,7 @@ func TestProxyPassesWebSockets(t *testing.T) {
 				spec.RequestTimeout = 50 * time.Millisecond // no clock over a WebSocket
 			}
 			startWorker(t, spec, func(Context) (http.Handler, error) { return proxyTo(t, up), nil }, Options{}, l)
-			c, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
+			c := dial(t, l)
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 			r := bufio.NewReader(c)
 			resp, err := http.ReadResponse(r, nil)

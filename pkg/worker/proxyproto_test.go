@@ -88,10 +88,7 @@ func TestProxyProtocol(t *testing.T) {
 		fmt.Fprint(w, r.RemoteAddr, " ", r.Context().Value(http.LocalAddrContextKey))
 	})
 	ask := func(t *testing.T, l net.Listener, pieces ...string) (int, string) {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := dial(t, l)
 		defer c.Close()
 		for _, p := range pieces {
 			io.WriteString(c, p)

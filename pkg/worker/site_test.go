@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -174,11 +173,7 @@ func TestIdleAndWriteTimeouts(t *testing.T) {
 			if err == nil {
 				t.Error("an answer that took longer than write_timeout arrived")
 			}
-			conn, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			conn := dial(t, l)
 			if name == "h2c" {
 				_, _ = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00") // preface, empty SETTINGS
 			} else {
@@ -258,7 +253,7 @@ func TestRequestTimeoutEndsAWriteToAClientThatDoesNotRead(t *testing.T) {
 	spec, l := testSpec(), listen(t)
 	spec.RequestTimeout = 50 * time.Millisecond
 	ended := make(chan error, 1)
-	startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	startWorker(t, spec, serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 		b := make([]byte, 1<<20)
 		for {
 			if _, err := w.Write(b); err != nil {
@@ -266,12 +261,8 @@ func TestRequestTimeoutEndsAWriteToAClientThatDoesNotRead(t *testing.T) {
 				return
 			}
 		}
-	})), Options{}, l)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	}), Options{}, l)
+	c := dial(t, l)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	select {
 	case <-ended:
@@ -406,20 +397,15 @@ func TestRunningRequestIsAnsweredWithClose(t *testing.T) {
 	for mode, set := range modes {
 		for name, answer := range answers {
 			t.Run(mode+" "+name, func(t *testing.T) {
-				spec, l := testSpec(), listen(t)
-				spec.DrainDelay = time.Hour
+				spec, l := testDrain(time.Hour), listen(t)
 				set(&spec)
 				entered, proceed := make(chan struct{}), make(chan struct{})
-				w := startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w := startWorker(t, spec, serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 					close(entered)
 					<-proceed
 					answer(w)
-				})), Options{}, l)
-				c, err := net.Dial("tcp", l.Addr().String())
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
+				}), Options{}, l)
+				c := dial(t, l)
 				io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 				<-entered
 				w.stop()
@@ -444,11 +430,11 @@ func TestHandlerCanAnswerForAReaderThatFailsAtOnce(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			spec, l := testSpec(), listen(t)
 			set(&spec)
-			startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			startWorker(t, spec, serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 				if _, err := io.Copy(w, iotest.ErrReader(errors.New("no disk"))); err != nil {
 					http.Error(w, "failed", http.StatusInsufficientStorage)
 				}
-			})), Options{}, l)
+			}), Options{}, l)
 			resp, err := httpClient(t).Get("http://" + l.Addr().String())
 			if err != nil {
 				t.Fatal(err)
@@ -508,13 +494,13 @@ func TestWriteAfterTheRequestFailsWithoutHarm(t *testing.T) {
 	spec, l := testSpec(), listen(t)
 	writers := make(chan http.ResponseWriter, 1)
 	first := true
-	startWorker(t, spec, serveHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	startWorker(t, spec, serveFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if first {
 			first = false
 			writers <- w
 		}
 		io.WriteString(w, "x")
-	})), Options{}, l)
+	}), Options{}, l)
 	c := httpClient(t)
 	for range 2 {
 		resp, err := c.Get("http://" + l.Addr().String())

@@ -41,15 +41,10 @@ func TestTLSServesBothProtocolsAndDrainsThem(t *testing.T) {
 
 func TestIdleTLSConnectionIsClosedWithGoodbye(t *testing.T) {
 	cert, key, pool := workertest.Certificate(t)
-	spec, l := testSpec(), listen(t)
+	spec, l := testDrain(0), listen(t)
 	spec.HTTP.TLSCert, spec.HTTP.TLSKey = cert, key
-	spec.DrainDelay = 0
 	w := startWorker(t, spec, Hello, Options{}, l)
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wire := &counted{Conn: nc}
+	wire := &counted{Conn: dial(t, l)}
 	c := tls.Client(wire, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
 	defer c.Close()
 	io.WriteString(c, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
