@@ -24,15 +24,7 @@ func TestConnectionsWaitForTheNextWorker(t *testing.T) {
 	for _, reusePort := range []bool{false, true} {
 		t.Run(fmt.Sprintf("reuse_port %v", reusePort), func(t *testing.T) {
 			t.Parallel()
-			s := start(t, fmt.Sprintf(`
-[server]
-bind = ["@ADDR"]
-reuse_port = %v
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-`, reusePort))
+			s := start(t, serverTable+fmt.Sprintf("reuse_port = %v\n", reusePort)+appWorkers(1))
 			pid := workerPIDs(s.ready())[0]
 			writeFile(t, s.path("app"), "hang")
 			m := s.mark()
@@ -84,11 +76,7 @@ count = 3
 	for range 30 {
 		s.mustGet("/pid")
 	}
-	for _, answered := range held {
-		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
-			t.Errorf("a request in flight got %d, %v", a.code, a.err)
-		}
-	}
+	s.awaitAnswers(held...)
 }
 
 // Scaling down and recycling let the worker answer what it has.
@@ -102,11 +90,7 @@ func TestScalingDownAnswersWhatIsInFlight(t *testing.T) {
 	}
 	s.signal(syscall.SIGTTOU)
 	s.await("worker.draining", "cause", "scale")
-	for _, answered := range slow {
-		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
-			t.Errorf("a request in flight got %d, %v; want 200", a.code, a.err)
-		}
-	}
+	s.awaitAnswers(slow...)
 	s.await("worker.exited", "expected", true, "code", 0)
 }
 
@@ -214,17 +198,9 @@ watch = ["@DIR/src/**/*.py", "@DIR/src/app"]
 // A quick stop hurries what a graceful one waits for.
 func TestReloadUnderWayDoesNotHoldAStopUp(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 2
-ready = "notify"
-boot_timeout = "60s"
-`)
+	s := start(t, appWorkers(2, `boot_timeout = "60s"`))
 	s.ready()
-	writeFile(t, s.path("app"), "hang")
-	s.signal(syscall.SIGHUP)
-	eventually(t, "a new worker hangs", func() bool { return s.journal.printed("hanging") })
+	s.hangingReload()
 	began := time.Now()
 	s.stop(slack)
 	if took := time.Since(began); took > slack {

@@ -179,6 +179,50 @@ startsecs = "0s"
 	}
 }
 
+// follower is a `gofork logs -f` that a test reads.
+type follower struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	lines  *bufio.Scanner
+	stderr bytes.Buffer
+}
+
+func (s *server) followLogs(args ...string) *follower {
+	s.t.Helper()
+	f := &follower{t: s.t, cmd: exec.Command(binary(s.t), slices.Concat([]string{"logs", "-f"}, args, []string{"-s", s.sock})...)}
+	f.cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
+	f.cmd.Stderr = &f.stderr
+	stdout, err := f.cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := f.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	f.lines = bufio.NewScanner(stdout)
+	return f
+}
+
+// next is the line that comes next.
+func (f *follower) next() string {
+	f.t.Helper()
+	if !f.lines.Scan() {
+		f.t.Fatalf("the follower shows no more lines: %v %s", f.lines.Err(), &f.stderr)
+	}
+	return f.lines.Text()
+}
+
+// ended expects no more lines, and a good end.
+func (f *follower) ended() {
+	f.t.Helper()
+	if f.lines.Scan() {
+		f.t.Errorf("after the end the follower shows %q", f.lines.Text())
+	}
+	if err := f.cmd.Wait(); err != nil {
+		f.t.Errorf("the follower ended with %v: %s", err, &f.stderr)
+	}
+}
+
 // The name of a companion means all of its instances, here too.
 func TestLogsOfSeveralInstancesAreLabelled(t *testing.T) {
 	t.Parallel()
@@ -202,22 +246,12 @@ startsecs = "0s"
 			t.Errorf("logs %s shows %q, want %q", args, got, want)
 		}
 	}
-	cmd := exec.Command(binary(t), "logs", "-f", "-n", "1", "talker", "-s", s.sock)
-	cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
+	f := s.followLogs("-n", "1", "talker")
 	expect := func(want ...string) {
 		t.Helper()
 		var got []string
 		for range want {
-			lines.Scan()
-			got = append(got, lines.Text())
+			got = append(got, f.next())
 		}
 		slices.Sort(got) // the instances do not wait for each other
 		if !slices.Equal(got, want) {
@@ -230,12 +264,7 @@ startsecs = "0s"
 	s.must("companion", "signal", "USR1", "talker")
 	expect("talker | heard", "talker:2 | heard")
 	s.stop(patience)
-	if lines.Scan() {
-		t.Errorf("after the end the follower shows %q", lines.Text())
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("the follower ended with %v", err)
-	}
+	f.ended()
 }
 
 // A follower gets what comes at once, and what is said last: the stop of gofork is
@@ -252,22 +281,11 @@ startsecs = "0s"
 `)
 	s.ready()
 	s.awaitLines("out", 1)
-	cmd := exec.Command(binary(t), "logs", "-f", "talker", "-s", s.sock)
-	cmd.Env = append(cleanEnv(), markEnv+"="+s.id)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
+	f := s.followLogs("talker")
 	expect := func(want string) {
 		t.Helper()
-		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("the follower shows %q, want %q; %v %s", lines.Text(), want, lines.Err(), &stderr)
+		if got := f.next(); got != want {
+			t.Fatalf("the follower shows %q, want %q", got, want)
 		}
 	}
 	expect("hello")
@@ -281,12 +299,7 @@ startsecs = "0s"
 		expect(fmt.Sprint(n + 1))
 	}
 	expect("goodbye")
-	if lines.Scan() {
-		t.Errorf("then it shows %q", lines.Text())
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("the follower ends with %v: %s", err, &stderr)
-	}
+	f.ended()
 }
 
 // Descriptors are rights: a companion has those it was given, and no more.

@@ -350,6 +350,12 @@ func (s *server) exit(within time.Duration) int {
 func (s *server) stop(within time.Duration) {
 	s.t.Helper()
 	s.signal(syscall.SIGTERM)
+	s.ends(within)
+}
+
+// ends waits for gofork's end and expects exit code 0.
+func (s *server) ends(within time.Duration) {
+	s.t.Helper()
 	if code := s.exit(within); code != 0 {
 		s.t.Errorf("gofork ended with exit code %d, want 0", code)
 	}

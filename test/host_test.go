@@ -32,9 +32,7 @@ func TestStalePidfileIsReplaced(t *testing.T) {
 				t.Errorf("the pidfile holds %q, want %d", got, s.pid())
 			}
 			s.stop(patience)
-			if there(s.path("app.pid")) {
-				t.Error("the pidfile is still there")
-			}
+			s.gone("app.pid")
 		})
 	}
 }
@@ -80,10 +78,7 @@ func TestUmaskAndDirectories(t *testing.T) {
 [server]
 umask = "027"
 chdir = "@DIR/run"
-[worker]
-command = ["@TEST", "http"]
-count = 1
-ready = "notify"
+`+httpWorkers(1)+`
 [companion.elsewhere]
 command = ["sleep", "1000"]
 cwd = "@DIR"
@@ -137,11 +132,7 @@ func TestUserGroupAndSupplementaryGroups(t *testing.T) {
 	s := start(t, `
 [server]
 user = "web"
-[worker]
-command = ["sleep", "1000"]
-count = 1
-ready = "alive"
-ready_after = "50ms"
+`+sleepWorkers(1)+`
 [companion.queue]
 command = ["sleep", "1000"]
 user = "queue"
@@ -188,14 +179,7 @@ func TestNoNewPrivs(t *testing.T) {
 	if os.Geteuid() != 0 {
 		skip(t, "only root can become another user")
 	}
-	s := start(t, `
-[worker]
-command = ["sleep", "1000"]
-count = 1
-ready = "alive"
-ready_after = "50ms"
-user = "54321"
-group = "54321"
+	s := start(t, sleepWorkers(1, `user = "54321"`, `group = "54321"`)+`
 [companion_defaults]
 startsecs = "0s"
 [companion.other]
@@ -245,12 +229,7 @@ func TestWebConcurrencyCountsWhereTheFileDoesNot(t *testing.T) {
 // gofork that cannot serve, but lives, must be seen to be so.
 func TestReadinessTellsALostTier(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-`)
+	s := start(t, appWorkers(1))
 	pid := workerPIDs(s.ready())[0]
 	writeFile(t, s.path("app"), "exit 9")
 	kill(t, mustLookup(t, pid), syscall.SIGKILL)

@@ -270,12 +270,7 @@ func TestOperationsPageHasEveryVariableOfChildren(t *testing.T) {
 	if os.Geteuid() == 0 {
 		user = "user = \"54321\"\ngroup = \"54321\"\n"
 	}
-	s := start(t, `
-[worker]
-command = ["sleep", "1000"]
-count = 1
-ready = "alive"
-ready_after = "50ms"
+	s := start(t, sleepWorkers(1)+`
 [companion.beside]
 command = ["sleep", "1000"]
 startsecs = "0s"

@@ -91,13 +91,7 @@ max_requests_jitter = 5
 
 func TestMaxLifetimeReplacesOneSlotAtATime(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "http"]
-count = 3
-ready = "notify"
-max_lifetime = "400ms"
-`)
+	s := start(t, httpWorkers(3, `max_lifetime = "400ms"`))
 	s.ready()
 	s.awaitRecyclings(5)
 	s.stop(patience)
@@ -125,13 +119,7 @@ max_memory = "250MiB"
 // A replacement that cannot boot costs nothing but the replacement.
 func TestRecyclingThatFailsKeepsTheOldWorker(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-max_lifetime = "1s"
-`)
+	s := start(t, appWorkers(1, `max_lifetime = "1s"`))
 	old := workerPIDs(s.ready())[0]
 	writeFile(t, s.path("app"), "exit 9")
 	r := s.await("worker.backoff")

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,6 +43,18 @@ func (s *server) mustReload() record {
 		s.t.Fatalf("the reload failed: %v", r)
 	}
 	return r
+}
+
+// hangingReload has workers hang when they boot, and asks for a reload that waits for
+// the first of them.
+func (s *server) hangingReload() mark {
+	s.t.Helper()
+	writeFile(s.t, s.path("app"), "hang")
+	m := s.mark()
+	s.signal(syscall.SIGHUP)
+	s.awaitSince(m, "worker.started", "generation", 2)
+	eventually(s.t, "the new worker hangs", func() bool { return s.journal.printed("hanging") })
+	return m
 }
 
 func either(events ...string) match {
@@ -93,7 +104,7 @@ ready = "notify"
 			t.Errorf("want an expected exit with code 0 at level info, got %v", r)
 		}
 	}
-	ended := strings.Fields(readFile(t, filepath.Join(s.dir, "ended")))
+	ended := strings.Fields(readFile(t, s.path("ended")))
 	slices.Sort(ended)
 	var want []string
 	for _, pid := range before {
@@ -161,24 +172,24 @@ post_fork = ["@TEST", "hook", "@DIR/post_fork"]
 		if v := environ(companion(t, st, "beside").PID)[key]; v != "yes" {
 			t.Errorf("the companion has %s=%q, want yes", key, v)
 		}
-		if got := tryRead(filepath.Join(s.dir, "when_ready")); !strings.Contains(got, key+"=yes") {
+		if got := tryRead(s.path("when_ready")); !strings.Contains(got, key+"=yes") {
 			t.Errorf("the hook has no %s=yes but %s", key, got)
 		}
 	}
 	s.edit(`env = { FROM_TABLE = "yes" }`, "")
-	writeFile(t, filepath.Join(s.dir, "dotenv"), "")
-	if err := os.Remove(filepath.Join(s.dir, "post_fork")); err != nil {
+	writeFile(t, s.path("dotenv"), "")
+	if err := os.Remove(s.path("post_fork")); err != nil {
 		t.Fatal(err)
 	}
 	s.mustReload()
 	s.reload() // its hooks run with what the one before has brought
 	eventually(t, "post_fork of the last reload", func() bool {
-		return strings.Contains(tryRead(filepath.Join(s.dir, "post_fork")), "GOFORK_GENERATION=3")
+		return strings.Contains(tryRead(s.path("post_fork")), "GOFORK_GENERATION=3")
 	})
 	st = s.awaitStatus("the new generation serves alone", func(st control.Status) bool {
 		return len(st.Workers.List) == 1 && st.Workers.List[0].Generation == 3 && allRunning(st)
 	})
-	lines := strings.Split(strings.TrimSpace(tryRead(filepath.Join(s.dir, "post_fork"))), "\n")
+	lines := strings.Split(strings.TrimSpace(tryRead(s.path("post_fork"))), "\n")
 	for _, key := range []string{"FROM_TABLE", "FROM_FILE"} {
 		if v, ok := environ(workerPIDs(st)[0])[key]; ok {
 			t.Errorf("the worker still has %s=%q", key, v)
@@ -221,9 +232,7 @@ count = 1
 	} else {
 		c.Close()
 	}
-	if _, err := os.Lstat(filepath.Join(s.dir, "goes.sock")); err == nil {
-		t.Error("the unix socket that is not configured any more is still there")
-	}
+	s.gone("goes.sock")
 	// Until the last old worker has drained it may hold the old socket.
 	eventually(t, "nobody listens at the old address", func() bool {
 		c, err := net.Dial("tcp", goes)
@@ -248,10 +257,10 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 		spoil  func(s *server)
 		reason string // in status
 	}{
-		{"app exits at boot", func(s *server) { writeFile(t, filepath.Join(s.dir, "app"), "exit 9") }, "code 9"},
-		{"app fails to load", func(s *server) { writeFile(t, filepath.Join(s.dir, "app"), "exit 4") }, "app failed to load"},
-		{"one worker of two exits at boot", func(s *server) { writeFile(t, filepath.Join(s.dir, "app"), "exit 3 2") }, "slot 2"},
-		{"app is not ready in time", func(s *server) { writeFile(t, filepath.Join(s.dir, "app"), "hang") }, "boot_timeout"},
+		{"app exits at boot", func(s *server) { writeFile(t, s.path("app"), "exit 9") }, "code 9"},
+		{"app fails to load", func(s *server) { writeFile(t, s.path("app"), "exit 4") }, "app failed to load"},
+		{"one worker of two exits at boot", func(s *server) { writeFile(t, s.path("app"), "exit 3 2") }, "slot 2"},
+		{"app is not ready in time", func(s *server) { writeFile(t, s.path("app"), "hang") }, "boot_timeout"},
 		{"file is broken", func(s *server) { s.edit("count = 2", "count = 2\nnonsense = 1") }, "nonsense"},
 		{"file is gone", func(s *server) { s.rename(s.file, s.file+".away") }, "app.toml"},
 		{"program is not there", func(s *server) { s.edit(`"app", `, `"no-such-role", `) }, "slot"},
@@ -261,12 +270,7 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 2
-ready = "notify"
-boot_timeout = "4s"
+			s := start(t, appWorkers(2, `boot_timeout = "4s"`)+`
 [companion.beside]
 command = ["@TEST", "exclusive", "@DIR/beside"]
 env = { VERSION = "one" }
@@ -294,16 +298,14 @@ startsecs = "0s"
 			if !slices.Equal(after.Listeners, before.Listeners) {
 				t.Errorf("listeners are %q, want %q", after.Listeners, before.Listeners)
 			}
-			if _, err := os.Lstat(filepath.Join(s.dir, "new.sock")); err == nil {
-				t.Error("the new unix socket was left behind")
-			}
+			s.gone("new.sock")
 			for _, r := range s.journal.since(m, is("worker.exited", "generation", 1)) {
 				t.Errorf("a worker of the old generation ended: %v", r)
 			}
 			s.mustGet("/pid")
 
 			// Mended, the next reload does all of it.
-			writeFile(t, filepath.Join(s.dir, "app"), "good")
+			writeFile(t, s.path("app"), "good")
 			writeFile(t, s.file, strings.ReplaceAll(config, `VERSION = "one"`, `VERSION = "two"`))
 			s.mustReload()
 			st := s.look()
@@ -324,15 +326,10 @@ func (s *server) rename(from, to string) {
 
 func TestReloadCommandSaysHowItWent(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-`)
+	s := start(t, appWorkers(1))
 	s.ready()
 	s.must("reload")
-	writeFile(t, filepath.Join(s.dir, "app"), "exit 4")
+	writeFile(t, s.path("app"), "exit 4")
 	if res := s.run("reload"); res.code != 1 || !strings.Contains(res.stderr+res.stdout, "app failed to load") {
 		t.Errorf("exit code %d, printed %q %q; want 1 and the reason", res.code, res.stdout, res.stderr)
 	}
@@ -343,13 +340,7 @@ ready = "notify"
 func TestMaxSurgeBoundsWhatAReloadStarts(t *testing.T) {
 	t.Parallel()
 	const count, surge = 4, 1
-	s := start(t, fmt.Sprintf(`
-[worker]
-command = ["@TEST", "http"]
-count = %d
-ready = "notify"
-max_surge = %d
-`, count, surge))
+	s := start(t, httpWorkers(count, fmt.Sprintf("max_surge = %d", surge)))
 	s.ready()
 	m := s.mark()
 	s.mustReload()
@@ -374,15 +365,9 @@ max_surge = %d
 
 func TestReloadThatFailsHalfWayKeepsBothGenerations(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 3
-ready = "notify"
-max_surge = 1
-`)
+	s := start(t, appWorkers(3, `max_surge = 1`))
 	before := workerPIDs(s.ready())
-	writeFile(t, filepath.Join(s.dir, "app"), "exit 9 2") // slot 1 boots, 2 does not
+	writeFile(t, s.path("app"), "exit 9 2") // slot 1 boots, 2 does not
 	if failed := s.reload(); failed.Event != "reload.failed" {
 		t.Fatalf("want reload.failed, got %v", failed)
 	}
@@ -410,19 +395,9 @@ max_surge = 1
 // The loop waits for nothing: whatever comes during a reload is handled at once.
 func TestEverythingIsHandledAtOnceDuringAReload(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 2
-ready = "notify"
-boot_timeout = "60s"
-`)
+	s := start(t, appWorkers(2, `boot_timeout = "60s"`))
 	before := workerPIDs(s.ready())
-	writeFile(t, filepath.Join(s.dir, "app"), "hang")
-	m := s.mark()
-	s.signal(syscall.SIGHUP)
-	s.awaitSince(m, "worker.started", "generation", 2)
-	eventually(t, "the new worker hangs", func() bool { return s.journal.printed("hanging") })
+	s.hangingReload()
 
 	asked := time.Now()
 	if st := s.look(); st.State != "reloading" {
@@ -432,8 +407,8 @@ boot_timeout = "60s"
 		t.Errorf("the status took %s", took)
 	}
 
-	writeFile(t, filepath.Join(s.dir, "app"), "good")
-	m = s.mark()
+	writeFile(t, s.path("app"), "good")
+	m := s.mark()
 	kill(t, mustLookup(t, before[0]), syscall.SIGKILL)
 	exited := s.awaitSince(m, "worker.exited", "pid", before[0])
 	started := s.awaitSince(m, "worker.started", "slot", 1, "generation", 1)
@@ -448,28 +423,16 @@ boot_timeout = "60s"
 	s.awaitSince(m, "workers.scaled", "new", 3)
 
 	s.signal(syscall.SIGTERM)
-	if code := s.exit(slack); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	s.ends(slack)
 }
 
 // However many ask for a reload while one runs, one more follows.
 func TestReloadsAskedForDuringAReloadAreDoneOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-boot_timeout = "2s"
-`)
+	s := start(t, appWorkers(1, `boot_timeout = "2s"`))
 	s.ready()
-	writeFile(t, filepath.Join(s.dir, "app"), "hang")
-	m := s.mark()
-	s.signal(syscall.SIGHUP)
-	s.awaitSince(m, "worker.started", "generation", 2)
-	eventually(t, "the new worker hangs", func() bool { return s.journal.printed("hanging") })
-	writeFile(t, filepath.Join(s.dir, "app"), "good")
+	m := s.hangingReload()
+	writeFile(t, s.path("app"), "good")
 	for range 3 {
 		n := len(s.journal.since(m, is("server.signal", "signal", "SIGHUP")))
 		s.signal(syscall.SIGHUP)
@@ -487,12 +450,7 @@ boot_timeout = "2s"
 
 func TestScalingHoldsUntilTheFilesCountChanges(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "http"]
-count = 1
-ready = "notify"
-`)
+	s := start(t, httpWorkers(1))
 	s.ready()
 	m := s.mark()
 	s.signal(syscall.SIGTTIN)
@@ -515,12 +473,7 @@ ready = "notify"
 
 func TestScalingDownStopsAtOneWorker(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "http"]
-count = 2
-ready = "notify"
-`)
+	s := start(t, httpWorkers(2))
 	s.ready()
 	for range 3 {
 		m := s.mark()

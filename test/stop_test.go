@@ -5,8 +5,6 @@ package test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +13,16 @@ import (
 
 	"github.com/gofork/gofork/pkg/control"
 )
+
+// stopTakes stops gofork gracefully, which takes as long as somebody does not listen.
+func (s *server) stopTakes(window time.Duration) {
+	s.t.Helper()
+	began := time.Now()
+	s.stop(patience)
+	if took := time.Since(began); took < window || took > window+slack {
+		s.t.Errorf("the stop took %s, want %s", took, window)
+	}
+}
 
 func TestStopKillsAStubbornGroupAfterItsWindow(t *testing.T) {
 	t.Parallel()
@@ -29,11 +37,7 @@ stop_timeout = "600ms"
 	if child.PGID != leader.PGID || leader.PGID != leader.PID {
 		t.Fatalf("leader %v and child %v are not in a group of their own", leader, child)
 	}
-	began := time.Now()
-	s.stop(patience)
-	if took := time.Since(began); took < 600*time.Millisecond || took > 600*time.Millisecond+slack {
-		t.Errorf("the stop took %s, want 600ms", took)
-	}
+	s.stopTakes(600 * time.Millisecond)
 	if leader.exists() || child.exists() {
 		t.Errorf("%v or %v is still there", leader, child)
 	}
@@ -206,16 +210,14 @@ stop_timeout = "60s"
 			s.awaitLines("companion", 1)
 			began := time.Now()
 			tt.ask(s)
-			if code := s.exit(5*time.Second + slack); code != 0 {
-				t.Errorf("gofork ended with exit code %d, want 0", code)
-			}
+			s.ends(5*time.Second + slack)
 			if took := time.Since(began); took < 4900*time.Millisecond {
 				t.Errorf("the stop took %s, want 5s for those who do not listen", took)
 			}
-			if got := tryRead(filepath.Join(s.dir, "worker")); !strings.Contains(got, "quit\n") {
+			if got := tryRead(s.path("worker")); !strings.Contains(got, "quit\n") {
 				t.Errorf("the worker was not sent SIGQUIT; it saw\n%s", got)
 			}
-			if got := tryRead(filepath.Join(s.dir, "companion")); strings.Count(got, "hangup\n") != 1 {
+			if got := tryRead(s.path("companion")); strings.Count(got, "hangup\n") != 1 {
 				t.Errorf("the companion was not sent its stop_signal once; it saw\n%s", got)
 			}
 		})
@@ -231,9 +233,7 @@ startsecs = "0s"
 `)
 	s.ready()
 	s.signal(syscall.SIGINT)
-	if code := s.exit(patience); code != 0 {
-		t.Errorf("gofork ended with exit code %d, want 0", code)
-	}
+	s.ends(patience)
 	for _, r := range s.journal.all(func(r record) bool { return strings.HasSuffix(r.Event, ".killed") }) {
 		t.Errorf("somebody who listens was killed: %v", r)
 	}
@@ -273,11 +273,7 @@ func TestGracefulStopAnswersWhatIsInFlight(t *testing.T) {
 	s.ready()
 	slow := []<-chan answer{s.begin("/sleep?d=1s"), s.begin("/sleep?d=500ms")}
 	s.stop(patience)
-	for _, answered := range slow {
-		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
-			t.Errorf("a request in flight got status %d, error %v; want 200", a.code, a.err)
-		}
-	}
+	s.awaitAnswers(slow...)
 }
 
 // A client must not think that it may send the next request on a connection
@@ -300,15 +296,9 @@ count = 1
 // The same for a program of another kind, which drains on SIGTERM by itself.
 func TestGracefulStopWaitsForACommandWorker(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "http"]
-count = 1
-ready = "notify"
-`)
+	s := start(t, httpWorkers(1))
 	s.ready()
-	held := s.begin("/hold")
-	eventually(t, "the worker holds the request", func() bool { return s.journal.printed("holding") })
+	held := s.hold()
 	s.stop(patience)
 	if a := s.awaitAnswer(held); a.err != nil || a.body != "held" {
 		t.Errorf("the request in flight got %q, error %v", a.body, a.err)
@@ -328,12 +318,8 @@ ready_after = "50ms"
 `)
 	s.ready()
 	s.awaitLines("worker", 1)
-	began := time.Now()
-	s.stop(patience)
-	if took := time.Since(began); took < 500*time.Millisecond || took > 500*time.Millisecond+slack {
-		t.Errorf("the stop took %s, want 500ms", took)
-	}
-	if got := tryRead(filepath.Join(s.dir, "worker")); strings.Count(got, "terminated\n") != 1 {
+	s.stopTakes(500 * time.Millisecond)
+	if got := tryRead(s.path("worker")); strings.Count(got, "terminated\n") != 1 {
 		t.Errorf("the worker was not sent SIGTERM once; it saw\n%s", got)
 	}
 	s.await("worker.killed")
@@ -359,9 +345,7 @@ shutdown_delay = "1500ms"
 		t.Errorf("/livez is %d during shutdown_delay, want 200", a.code)
 	}
 	s.mustGet("/")
-	if code := s.exit(patience); code != 0 {
-		t.Errorf("gofork ended with exit code %d, want 0", code)
-	}
+	s.ends(patience)
 	if took := time.Since(began); took < 1500*time.Millisecond {
 		t.Errorf("gofork ended after %s, before its shutdown_delay", took)
 	}
@@ -375,19 +359,11 @@ bind = ["unix:@DIR/web.sock"]
 pidfile = "@DIR/app.pid"
 `)
 	s.ready()
-	if got, want := strings.TrimSpace(tryRead(filepath.Join(s.dir, "app.pid"))), fmt.Sprint(s.pid()); got != want {
-		t.Errorf("the pidfile holds %q, want %s", got, want)
+	if got := s.pidIn("app.pid"); got != s.pid() {
+		t.Errorf("the pidfile holds %d, want %d", got, s.pid())
 	}
-	if a := getUnix(filepath.Join(s.dir, "web.sock"), "/pid"); a.code != http.StatusOK {
-		t.Errorf("the unix socket answers %d, %v", a.code, a.err)
-	}
+	s.served(s.path("web.sock"), "before the stop")
 	s.must("stop")
-	if code := s.exit(patience); code != 0 {
-		t.Errorf("gofork ended with exit code %d, want 0", code)
-	}
-	for _, path := range []string{"web.sock", "app.pid", "run/app.sock"} {
-		if _, err := os.Lstat(filepath.Join(s.dir, path)); err == nil {
-			t.Errorf("%s is still there", path)
-		}
-	}
+	s.ends(patience)
+	s.gone("web.sock", "app.pid", "run/app.sock")
 }

@@ -86,7 +86,7 @@ func (n *sibling) look() control.Status {
 // neverTwice checks the journal of a companion of the role exclusive.
 func (s *server) neverTwice(file string) {
 	s.t.Helper()
-	got := tryRead(filepath.Join(s.dir, file))
+	got := tryRead(s.path(file))
 	if strings.Contains(got, "second") {
 		s.t.Errorf("two of one instance lived at the same time:\n%s", got)
 	}
@@ -118,6 +118,16 @@ func (s *server) pidIn(name string) int {
 func there(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// gone checks that nothing of these is left in the server's directory.
+func (s *server) gone(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		if there(s.path(name)) {
+			s.t.Errorf("%s is still there", name)
+		}
+	}
 }
 
 func TestUpgradeFromSignalToPromotion(t *testing.T) {
@@ -153,9 +163,7 @@ func TestUpgradeFromSignalToPromotion(t *testing.T) {
 		t.Errorf("the pidfile holds %d, want %d; app.pid.2 is there: %v, the socket's .2: %v",
 			s.pidIn("app.pid"), n.PID, there(s.path("app.pid.2")), there(s.sock+".2"))
 	}
-	if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
-		t.Errorf("the unix socket answers %d, %v after the old arbiter's stop", a.code, a.err)
-	}
+	s.served(s.path("web.sock"), "after the old arbiter's stop")
 	s.awaitLines("alone", 3) // start, stop, start
 	s.neverTwice("alone")
 	if st.State != "running" {
@@ -170,11 +178,7 @@ func TestUpgradeFromSignalToPromotion(t *testing.T) {
 	third.sock = s.sock
 	third.awaitStatus("the third is promoted", func(st control.Status) bool { return st.PID == third.PID })
 	third.end()
-	for _, name := range []string{"web.sock", "app.pid", "app.pid.2", "run/app.sock", "run/app.sock.2"} {
-		if there(s.path(name)) {
-			t.Errorf("%s is still there when the last arbiter has stopped", name)
-		}
-	}
+	s.gone("web.sock", "app.pid", "app.pid.2", "run/app.sock", "run/app.sock.2")
 	s.neverTwice("alone")
 }
 
@@ -195,9 +199,7 @@ func TestEndingTheNewArbiterBacksTheUpgradeOut(t *testing.T) {
 		if s.pidIn("app.pid") != s.pid() || there(s.path("app.pid.2")) || there(s.sock+".2") {
 			t.Errorf("the pidfile holds %d, want %d and no .2", s.pidIn("app.pid"), s.pid())
 		}
-		if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
-			t.Errorf("the unix socket answers %d, %v after the new arbiter's stop", a.code, a.err)
-		}
+		s.served(s.path("web.sock"), "after the new arbiter's stop")
 		s.mustGet("/pid")
 	}
 	if got := tryRead(s.path("alone")); strings.Count(got, "\n") != 1 {
@@ -214,9 +216,7 @@ func TestKilledNewArbiterLeavesNoNames(t *testing.T) {
 	m := s.mark()
 	kill(t, n.process, syscall.SIGKILL)
 	s.awaitSince(m, "upgrade.failed")
-	if there(s.path("app.pid.2")) || there(n.sock) {
-		t.Error("the pidfile or the control socket of a dead arbiter is left")
-	}
+	s.gone("app.pid.2", "run/app.sock.2")
 	sockets, err := filepath.Glob(filepath.Join(filepath.Dir(s.sock), "*."+strconv.Itoa(n.PID)+".*"))
 	if err != nil || len(sockets) > 0 {
 		t.Errorf("left: %v, %v", sockets, err)
@@ -255,14 +255,8 @@ ready_after = "50ms"`, 1)},
 			kill(t, n.process, syscall.SIGTERM)
 			s.signal(syscall.SIGTERM)
 			awaitEnd(t, patience, n.process)
-			if code := s.exit(patience); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			for _, path := range []string{s.path("web.sock"), s.path("app.pid"), s.path("app.pid.2"), s.sock, n.sock} {
-				if there(path) {
-					t.Errorf("%s is left", path)
-				}
-			}
+			s.ends(patience)
+			s.gone("web.sock", "app.pid", "app.pid.2", "run/app.sock", "run/app.sock.2")
 		})
 	}
 }
@@ -274,16 +268,10 @@ func TestUnixSocketsOfTwoArbiters(t *testing.T) {
 	s.ready()
 	without := strings.Replace(readFile(t, s.file), `, "unix:`+s.path("web.sock")+`"`, "", 1)
 	with := readFile(t, s.file)
-	serves := func(when string) {
-		t.Helper()
-		if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
-			t.Errorf("%s: the unix socket answers %d, %v", when, a.code, a.err)
-		}
-	}
 	n := s.upgrade()
 	writeFile(t, s.file, without)
 	s.mustReload()
-	serves("the old one gave it up")
+	s.served(s.path("web.sock"), "the old one gave it up")
 	n.end()
 	s.awaitStatus("the old one is alone", func(st control.Status) bool { return st.State == "running" })
 	eventually(t, "nobody has it", func() bool { return !there(s.path("web.sock")) })
@@ -292,23 +280,16 @@ func TestUnixSocketsOfTwoArbiters(t *testing.T) {
 	s.mustReload()
 	writeFile(t, s.file, without)
 	n = s.upgrade()
-	serves("the new one does not have it")
+	s.served(s.path("web.sock"), "the new one does not have it")
 	s.signal(syscall.SIGTERM)
 	n.promoted()
-	if there(s.path("web.sock")) {
-		t.Error("the unix socket that only the old one had is left")
-	}
+	s.gone("web.sock")
 }
 
 // A new binary or configuration that does not start must not cost anything.
 func TestUpgradeThatDoesNotBootLeavesTheOldOneAlone(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["@TEST", "app", "@DIR/app"]
-count = 1
-ready = "notify"
-`)
+	s := start(t, appWorkers(1))
 	before := s.ready()
 	writeFile(t, s.path("app"), "exit 4")
 	if res := s.run("upgrade"); res.code != 1 {
@@ -404,9 +385,7 @@ func TestHangUpAfterWinchBringsEverythingBack(t *testing.T) {
 	if companion(t, after, "alone").PID != companion(t, before, "alone").PID {
 		t.Error("the companion was touched")
 	}
-	if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
-		t.Errorf("the unix socket answers %d, %v", a.code, a.err)
-	}
+	s.served(s.path("web.sock"), "after the new arbiter's end")
 	s.neverTwice("alone")
 }
 
@@ -439,9 +418,7 @@ stop_timeout = "500ms"
 	s.awaitLines("alone", 3)
 	s.neverTwice("alone")
 	s.mustGet("/pid")
-	if a := getUnix(s.path("web.sock"), "/pid"); a.code != http.StatusOK {
-		t.Errorf("the unix socket answers %d, %v", a.code, a.err)
-	}
+	s.served(s.path("web.sock"), "after the promotion")
 	if s.pidIn("app.pid") != n.PID {
 		t.Errorf("the pidfile holds %d, want %d", s.pidIn("app.pid"), n.PID)
 	}
@@ -455,15 +432,7 @@ stop_timeout = "500ms"
 // would be lost with the old arbiter.
 func TestUpgradeKeepsTheSocketsOfTheSlots(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[server]
-bind = ["@ADDR"]
-reuse_port = true
-[worker]
-command = ["@TEST", "http"]
-count = 3
-ready = "notify"
-`)
+	s := start(t, serverTable+"reuse_port = true\n"+httpWorkers(3))
 	before := socketsBySlot(t, s.ready())
 	if len(before) != 3 || before[1] == before[2] || before[2] == before[3] {
 		t.Fatalf("the sockets by slot are %v, want three different ones", before)
@@ -533,9 +502,7 @@ func TestSocketsOfSystemdAreServedAndLeftAlone(t *testing.T) {
 	}
 	ask := func(when string) {
 		t.Helper()
-		if a := getUnix(filepath.Join(dir, "web.sock"), "/pid"); a.code != http.StatusOK {
-			t.Errorf("%s systemd's unix socket answers %d, %v", when, a.code, a.err)
-		}
+		s.served(filepath.Join(dir, "web.sock"), when)
 		if a := fetch(dialer("tcp", strings.TrimPrefix(st.Listeners[0], "tcp://")), "/pid", nil); a.code != http.StatusOK {
 			t.Errorf("%s systemd's address answers %d, %v", when, a.code, a.err)
 		}
@@ -580,11 +547,7 @@ func TestSocketsOfAnOlderArbiterAreTakenOver(t *testing.T) {
 [server]
 bind = ["unix:%s", "@ADDR"]
 pidfile = "@DIR/app.pid"
-[worker]
-command = ["@TEST", "http"]
-count = 1
-ready = "notify"
-`, path), withFiles(handed),
+`, path)+httpWorkers(1), withFiles(handed),
 		withEnv("GOFORK_FD=3", "GOFORK_FDNAMES="+url.QueryEscape("unix:"+path), fmt.Sprintf("GOFORK_PID=%d", parent.Process.Pid)))
 	s.await("server.ready")
 	st, err := statusAt(s.sock + ".2")
@@ -597,9 +560,7 @@ ready = "notify"
 	if s.pidIn("app.pid.2") != s.pid() || there(s.path("app.pid")) {
 		t.Error("the pidfile is not app.pid.2 while the older arbiter lives")
 	}
-	if a := getUnix(path, "/pid"); a.code != http.StatusOK {
-		t.Errorf("the unix socket answers %d, %v", a.code, a.err)
-	}
+	s.served(path, "beside the older arbiter")
 	s.mustGet("/pid") // of bind, and not handed over
 	endParent()
 	s.await("upgrade.promoted")
@@ -635,14 +596,9 @@ func TestStopClosesEveryListener(t *testing.T) {
 [server]
 bind = ["@ADDR", "unix:@DIR/web.sock"]
 reuse_port = %v
-[worker]
-command = ["@TEST", "http"]
-count = 2
-ready = "notify"
-`, reusePort))
+`, reusePort)+httpWorkers(2))
 			s.ready()
-			held := s.begin("/hold")
-			eventually(t, "a worker holds the request", func() bool { return s.journal.printed("holding") })
+			held := s.hold()
 			m := s.mark()
 			s.signal(syscall.SIGTERM)
 			s.awaitSince(m, "worker.exited")
@@ -656,9 +612,7 @@ ready = "notify"
 					t.Errorf("somebody still listens at %s", dial[1])
 				}
 			}
-			if there(s.path("web.sock")) {
-				t.Error("the unix socket is still there")
-			}
+			s.gone("web.sock")
 			if l, err := net.Listen("tcp", s.addr); err != nil {
 				t.Errorf("the address is not free: %v", err)
 			} else {
@@ -671,15 +625,7 @@ ready = "notify"
 // With reuse_port a slot's socket outlives its worker.
 func TestReusePortKeepsTheSlotsSocket(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[server]
-bind = ["@ADDR"]
-reuse_port = true
-[worker]
-command = ["@TEST", "http"]
-count = 2
-ready = "notify"
-`)
+	s := start(t, serverTable+"reuse_port = true\n"+httpWorkers(2))
 	st := s.ready()
 	before := socketsBySlot(t, st)
 	if before[1] == before[2] {

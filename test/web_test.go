@@ -103,6 +103,32 @@ func (s *server) awaitAnswer(answered <-chan answer) answer {
 	}
 }
 
+// awaitAnswers waits until each of the requests that were begun was answered with 200.
+func (s *server) awaitAnswers(all ...<-chan answer) {
+	s.t.Helper()
+	for _, answered := range all {
+		if a := s.awaitAnswer(answered); a.err != nil || a.code != http.StatusOK {
+			s.t.Errorf("a request in flight got status %d, error %v; want 200", a.code, a.err)
+		}
+	}
+}
+
+// hold begins a request that a worker of the role http answers when it drains.
+func (s *server) hold() <-chan answer {
+	s.t.Helper()
+	held := s.begin("/hold")
+	eventually(s.t, "a worker holds the request", func() bool { return s.journal.printed("holding") })
+	return held
+}
+
+// served checks that a worker answers at a unix socket.
+func (s *server) served(socket, when string) {
+	s.t.Helper()
+	if a := getUnix(socket, "/pid"); a.code != http.StatusOK {
+		s.t.Errorf("%s: the unix socket answers %d, %v", when, a.code, a.err)
+	}
+}
+
 // notify sends one datagram to a notification socket, as sd_notify(3) does.
 func notify(socket, message string) error {
 	conn, err := net.Dial("unixgram", socket)

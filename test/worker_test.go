@@ -3,6 +3,7 @@
 package test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,25 @@ const twoHello = `
 handler = "hello"
 count = 2
 `
+
+// httpWorkers serve. More are further lines of their table.
+func httpWorkers(count int, more ...string) string {
+	return workerTable(`command = ["@TEST", "http"]`, count, append(more, `ready = "notify"`))
+}
+
+// appWorkers serve unless the file app says otherwise.
+func appWorkers(count int, more ...string) string {
+	return workerTable(`command = ["@TEST", "app", "@DIR/app"]`, count, append(more, `ready = "notify"`))
+}
+
+// sleepWorkers only live.
+func sleepWorkers(count int, more ...string) string {
+	return workerTable(`command = ["sleep", "1000"]`, count, append(more, `ready = "alive"`, `ready_after = "50ms"`))
+}
+
+func workerTable(command string, count int, more []string) string {
+	return fmt.Sprintf("\n[worker]\n%s\ncount = %d\n%s\n", command, count, strings.Join(more, "\n"))
+}
 
 func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
 	t.Parallel()
@@ -54,13 +74,7 @@ func TestKilledWorkerIsReplacedAtOnce(t *testing.T) {
 
 func TestWorkerTerminatedFromOutsideIsAWarning(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["sleep", "1000"]
-count = 1
-ready = "alive"
-ready_after = "50ms"
-`)
+	s := start(t, sleepWorkers(1))
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGQUIT} {
 		st := s.awaitStatus("the worker is ready", func(st control.Status) bool { return st.Workers.Ready == 1 })
 		pid := workerPIDs(st)[0]
@@ -91,13 +105,7 @@ func TestHandlerWorkerTerminatedFromOutsideIsAWarning(t *testing.T) {
 // A replacement that dies young waits, so that a crash loop does not spin.
 func TestWorkerThatDiesYoungTwiceWaitsASecond(t *testing.T) {
 	t.Parallel()
-	s := start(t, `
-[worker]
-command = ["sleep", "1000"]
-count = 1
-ready = "alive"
-ready_after = "50ms"
-`)
+	s := start(t, sleepWorkers(1))
 	first := workerPIDs(s.ready())[0]
 	kill(t, mustLookup(t, first), syscall.SIGKILL)
 	st := s.awaitStatus("the worker was replaced", func(st control.Status) bool {
