@@ -1,7 +1,6 @@
 package arbiter
 
 import (
-	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -54,28 +53,12 @@ func TestAStopAtEveryPointOfALife(t *testing.T) {
 	var census historytest.Census
 	stops := 0
 	rapid.Check(t, func(t *rapid.T) {
-		script, deeds := historytest.NewScript(t), 0
-		life := newWorld(t, script, &census, nil)
-		life.step(began{})
-		historytest.Play(t, func() {
-			life.next()
-			deeds++
-		})
-		for n, at := range life.points {
-			for _, quick := range []bool{false, true} {
-				w := newWorld(t, script.Again(at), &census, nil)
-				w.stopAt, w.stopQuick = n+1, quick
-				w.step(began{})
-				for i := 0; i < deeds && len(w.points) < w.stopAt; i++ {
-					w.next()
-				}
-				if len(w.points) < w.stopAt || !slices.Equal(w.points[:n+1], life.points[:n+1]) {
-					t.Fatalf("the same choices give another history: %v, want %v", w.points, life.points[:n+1])
-				}
-				w.end()
-				stops++
-			}
-		}
+		stops += historytest.AtEveryPoint(t, func(script *historytest.Script, stopAt int, quick bool) *world {
+			w := newWorld(t, script, &census, nil)
+			w.stopAt, w.stopQuick = stopAt, quick
+			w.step(began{})
+			return w
+		}, (*world).next, (*world).end, func(w *world) []int { return w.points })
 	})
 	t.Logf("%d stops, %d steps", stops, census.Steps)
 }
