@@ -19,7 +19,7 @@ const (
 	CodeReloadFailed     = "reload_failed"      // 409: the result of the reload is beside the error
 	CodeTooLarge         = "too_large"          // 413
 	CodeInternal         = "internal"           // 500: a fault of gofork
-	CodeUnavailable      = "unavailable"        // 503: starting, stopping, or too much is going on
+	CodeUnavailable      = "unavailable"        // 503: gofork has as good as ended, or too much is going on
 	CodeNotSupported     = "not_supported"      // 503: not by this gofork
 	CodeTimeout          = "timeout"            // 504: a wait timed out; the work goes on
 )

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -157,11 +156,13 @@ func notFound(r *http.Request) *Error {
 
 // readBody reads what the peer sent, before anything is decided about it.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, Errorf(http.StatusRequestEntityTooLarge, CodeTooLarge, "cannot read the body: larger than %d bytes", tooLarge.Limit)
+	case len(body) > maxBody:
+		// Most peers read no answer before they have written all.
+		_, _ = io.CopyN(io.Discard, r.Body, maxUnread)
+		w.Header().Set("Connection", "close")
+		return nil, Errorf(http.StatusRequestEntityTooLarge, CodeTooLarge, "cannot read the body: larger than %d bytes", maxBody)
 	case err != nil:
 		return nil, Errorf(http.StatusBadRequest, CodeBadRequest, "cannot read the body: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 const (
 	maxConns  = 64
 	maxBody   = 1 << 20  // bytes
+	maxUnread = 16 << 20 // bytes of a larger body that are taken and dropped
 	maxHeader = 16 << 10 // bytes; net/http adds 4 KiB of its own
 
 	headerTimeout = 5 * time.Second  // from the first byte of a request to the end of its header

@@ -256,3 +256,25 @@ func TestAdminAddressReadsForAllAndActsForTheToken(t *testing.T) {
 		})
 	}
 }
+
+// Most clients read no answer before they have written all.
+func TestBodyThatIsTooLargeIsAnsweredAllTheSame(t *testing.T) {
+	s := start(t, &fake{}, control.Options{})
+	conn, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const size = 8 << 20
+	if _, err := fmt.Fprintf(conn, "POST /v1/scale HTTP/1.1\r\nHost: gofork\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d, want 413", resp.StatusCode)
+	}
+}
