@@ -15,6 +15,7 @@ import (
 // what it has started to have a process.
 type pendingApply struct {
 	id     uint64
+	window time.Duration // see link.Apply
 	change control.CompanionsChange
 	open   map[*instance]bool // touched by this apply and perhaps still on the way
 }
@@ -26,7 +27,7 @@ func (c *core) apply(now time.Time, a link.Apply) {
 		return
 	}
 	c.answerApply() // the arbiter asks one at a time; an old question is not left open
-	p := &pendingApply{id: a.ID, open: map[*instance]bool{}, change: noChange()}
+	p := &pendingApply{id: a.ID, window: a.Window, open: map[*instance]bool{}, change: noChange()}
 	c.pending = p
 	specs := make([]*config.Companion, len(a.Specs))
 	for n, spec := range a.Specs {
@@ -157,7 +158,11 @@ func (c *core) renew(now time.Time, i *instance) {
 	i.changed = true
 	c.pending.open[i] = true
 	if i.up() {
-		c.stop(now, i, i.live.ReloadTimeout, thenStart, causeReload)
+		window := i.live.ReloadTimeout
+		if most := c.pending.window; most > 0 {
+			window = min(window, most)
+		}
+		c.stop(now, i, window, thenStart, causeReload)
 	} else {
 		c.bringUp(now, i, causeReload)
 	}
@@ -211,7 +216,7 @@ func (c *core) answerApply() {
 	c.pending = nil
 	c.do(record{level: slog.LevelInfo, event: "companions.applied", message: "companions applied", attrs: []slog.Attr{
 		slog.Any("added", p.change.Added), slog.Any("removed", p.change.Removed),
-		slog.Any("restarted", p.change.Restarted), slog.Int("unchanged", len(p.change.Unchanged)),
+		slog.Any("restarted", p.change.Restarted), slog.Any("unchanged", p.change.Unchanged),
 	}})
 	c.do(send{link.Message{Applied: &link.Applied{ID: p.id, Change: p.change}}})
 }

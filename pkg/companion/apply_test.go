@@ -65,7 +65,7 @@ func TestApplyTouchesOnlyWhatDiffers(t *testing.T) {
 		t.Error("what was removed is still there")
 	}
 	rec := r.recorded("companions.applied")
-	if rec.level != info || fmt.Sprint(attr(rec, "restarted")) != "[changes]" || attr(rec, "unchanged") != int64(1) {
+	if rec.level != info || fmt.Sprint(attr(rec, "restarted")) != "[changes]" || fmt.Sprint(attr(rec, "unchanged")) != "[stays]" {
 		t.Errorf("%v", rec)
 	}
 
@@ -99,6 +99,16 @@ func TestNumprocsScalesWithoutTouchingOthers(t *testing.T) {
 	r.applied(3, names(), names(), names(), names("a")).is("a", running)
 	if len(r.core.instances) != 1 {
 		t.Errorf("%d instances are left", len(r.core.instances))
+	}
+}
+
+// manager.reload_timeout bounds what each has for itself.
+func TestWindowOfAReloadBoundsEachOfTheCompanions(t *testing.T) {
+	for window, want := range map[time.Duration]time.Duration{0: 7 * time.Second, time.Minute: 7 * time.Second, 2 * time.Second: 2 * time.Second} {
+		own := func(s *config.Companion) { s.ReloadTimeout = 7 * time.Second }
+		r := newRig(t, specOf("a", own)).up("a")
+		r.applyAll(link.Apply{Specs: []config.Companion{specOf("a", own, changed)}, Reload: true, Window: window})
+		r.orders("SIGTERM to group a#1").pass(want - 1).orders().pass(1).orders("SIGKILL to group a#1")
 	}
 }
 

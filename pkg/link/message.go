@@ -41,6 +41,9 @@ type Apply struct {
 	Remembered []Instance `json:"remembered,omitempty"`
 	// Reload asks for what on_reload says of unchanged companions.
 	Reload bool `json:"reload,omitempty"`
+	// Window is the longest that a companion has to end before it starts afresh,
+	// manager.reload_timeout, where its own is longer; 0 = it has its own.
+	Window time.Duration `json:"window,omitempty"`
 }
 
 // Applied answers Apply, when everything that had to stop for it has ended and
