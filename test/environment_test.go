@@ -87,6 +87,23 @@ env = { FROM_WORKER = "${E2E_GIVEN}", BOTH = "worker" }
 	}
 }
 
+// A handler worker is a program like any other.
+func TestHandlerEnvironment(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello)
+	for _, w := range s.ready().Workers.List {
+		env := environ(w.PID)
+		for key, value := range map[string]string{
+			"LISTEN_FDS": "1", "LISTEN_PID": fmt.Sprint(w.PID), "WATCHDOG_PID": fmt.Sprint(w.PID), "WATCHDOG_USEC": "30000000",
+			"GOFORK_WORKER_SLOT": fmt.Sprint(w.Slot), "GOFORK_GENERATION": "1", "GOFORK_PID": fmt.Sprint(s.pid()),
+		} {
+			if env[key] != value {
+				t.Errorf("slot %d has %s=%q, want %q", w.Slot, key, env[key], value)
+			}
+		}
+	}
+}
+
 func TestCompanionEnvironment(t *testing.T) {
 	t.Parallel()
 	s := start(t, twoHello+`

@@ -180,6 +180,61 @@ func TestStopEndsOnStarting(t *testing.T) {
 	}
 }
 
+// Who asks is told so, and a liveness probe does not restart what migrates a database.
+func TestStatusWhileOnStartingRuns(t *testing.T) {
+	t.Parallel()
+	s := start(t, twoHello+`
+[hooks]
+timeout = "1000s"
+on_starting = ["sh", "-c", "touch @DIR/runs; until test -e @DIR/go; do sleep 0.05; done"]
+[companion.beside]
+command = ["sleep", "1000"]
+startsecs = "0s"
+`)
+	eventually(t, "on_starting runs", func() bool { _, err := os.Stat(s.path("runs")); return err == nil })
+	st := s.status()
+	if c := companion(t, st, "beside"); st.State != "starting" || st.PID != s.pid() || st.Generation != 1 || c.State != control.Stopped || c.Desired != control.Up {
+		t.Errorf("the status is %+v", st)
+	}
+	c := control.Dial(s.sock)
+	defer c.Close()
+	if text, err := c.Probe(t.Context(), "/livez"); err != nil || text != "ok" {
+		t.Errorf("/livez says %q, %v", text, err)
+	}
+	if text, err := c.Probe(t.Context(), "/readyz"); err == nil || !strings.Contains(err.Error(), "gofork is starting") {
+		t.Errorf("/readyz says %q, %v", text, err)
+	}
+	writeFile(t, s.path("go"), "")
+	s.ready()
+}
+
+// Whoever looks in on_exit finds gofork gone.
+func TestNamesAreGoneBeforeOnExit(t *testing.T) {
+	t.Parallel()
+	s := start(t, `
+[server]
+bind = ["unix:@DIR/web.sock"]
+pidfile = "@DIR/pid"
+runtime_dir = "@DIR/run"
+[worker]
+handler = "hello"
+count = 1
+[hooks]
+on_exit = ["sh", "-c", "ls @DIR/run @DIR/pid @DIR/web.sock >@DIR/seen 2>&1; echo done >>@DIR/seen"]
+`)
+	s.ready()
+	s.stop(patience)
+	seen := readFile(t, s.path("seen"))
+	for line := range strings.Lines(seen) {
+		if line = strings.TrimSpace(line); line != "done" && !strings.Contains(line, "No such file") && line != s.path("run")+":" {
+			t.Errorf("on_exit sees %q", line)
+		}
+	}
+	if !strings.Contains(seen, "done") {
+		t.Errorf("on_exit has left %q", seen)
+	}
+}
+
 // finish sees that nothing is left.
 func TestWhatHooksLeaveBehindEndsWithGofork(t *testing.T) {
 	t.Parallel()

@@ -110,7 +110,8 @@ func (l *loop) serve() int {
 		l.Logger.Error(err.Error())
 		return codeRuntimeFailure
 	}
-	defer l.dropPidfile()
+	dropPidfile := sync.OnceFunc(l.dropPidfile)
+	defer dropPidfile()
 	if s, err := newLease(); err != nil {
 		l.Logger.Warn("no hot upgrade", "error", err.Error())
 	} else {
@@ -123,7 +124,14 @@ func (l *loop) serve() int {
 		return code
 	}
 	l.control = socket
-	defer l.closeControl(socket)
+	closeControl := sync.OnceFunc(func() { l.closeControl(socket) })
+	defer closeControl()
+	requests := make(chan request)
+	l.requests = requests
+	l.backend = &backend{first: l.firstPicture(), running: make(chan struct{}), requests: requests, ended: l.ended, events: l.events}
+	stopControl := sync.OnceFunc(l.serveControl(socket, l.backend))
+	endRequests := sync.OnceFunc(func() { close(l.ended) })
+	defer func() { endRequests(); stopControl() }()
 	err := l.runHook("on_starting")
 	switch {
 	case l.stopped:
@@ -138,18 +146,16 @@ func (l *loop) serve() int {
 		}
 		return code
 	}
-	defer l.retireListeners(nil)
+	retireListeners := sync.OnceFunc(func() { l.retireListeners(nil) })
+	defer retireListeners()
 
 	l.openNotify(l.place)
-	defer l.closeNotify()
+	closeNotify := sync.OnceFunc(l.closeNotify)
+	defer closeNotify()
 
-	requests := make(chan request)
-	l.requests = requests
-	l.backend = &backend{requests: requests, ended: l.ended, events: l.events}
 	if code, ok := l.openAdmin(l.backend); !ok {
 		return code
 	}
-	stopControl := l.serveControl(socket, l.backend)
 
 	l.core = newCore(cfg, addresses(l.sockets.of[1]), l.startedAt, l.Random)
 	l.oom = proc.NewOOMCounter()
@@ -160,8 +166,9 @@ func (l *loop) serve() int {
 	}
 	l.watchParent()
 	l.beginAbove()
+	close(l.backend.running)
 	l.run()
-	close(l.ended)
+	endRequests()
 	l.closePipes()
 	l.watch(nil)
 	l.endTails() // before the servers end, which give them time to be read to the end
@@ -170,6 +177,13 @@ func (l *loop) serve() int {
 	l.closeAdmin()
 	l.unguardAll()
 	l.endLoads()
+	l.outlive()
+	if l.alone() { // else these names are a sibling's, too, which may end while the hook runs
+		closeNotify()
+		retireListeners()
+		closeControl()
+		dropPidfile()
+	}
 	_ = l.runHook("on_exit", "GOFORK_EXIT_CODE="+strconv.Itoa(l.code)) // its failure is logged
 	for _, s := range l.streams {
 		s.Close(l.Logger)

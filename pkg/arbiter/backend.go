@@ -3,6 +3,7 @@ package arbiter
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/gofork/gofork/pkg/config"
 	"github.com/gofork/gofork/pkg/control"
@@ -13,6 +14,8 @@ import (
 // event, so that what it sees is one consistent picture.
 type backend struct {
 	control.Unsupported
+	first    *control.Status // the picture until running is closed: hooks and addresses take their time
+	running  chan struct{}
 	requests chan<- request
 	ended    <-chan struct{} // closed when the loop takes no more
 	events   *hub
@@ -44,6 +47,13 @@ func (b *backend) ask(ctx context.Context, question func(token uint64) event) (a
 
 // Status implements control.Backend.
 func (b *backend) Status(ctx context.Context) (*control.Status, error) {
+	select {
+	case <-b.running:
+	default:
+		s := *b.first
+		s.UptimeSeconds = time.Since(s.StartedAt).Seconds()
+		return &s, nil
+	}
 	v, err := b.ask(ctx, func(token uint64) event { return statusAsked{token: token} })
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func inBubble(t *testing.T, cfg *config.Config, scripts map[string]proctest.Scri
 		}
 		requests := make(chan request)
 		s.loop.requests = requests
-		s.backend = &backend{requests: requests, ended: s.loop.ended, events: s.loop.events}
+		s.backend = &backend{running: over(), requests: requests, ended: s.loop.ended, events: s.loop.events}
 		s.events = s.loop.events.follow()
 		s.loop.core = newCore(cfg, nil, time.Now(), s.loop.Random)
 		go func() {

@@ -164,6 +164,12 @@ func TestPlace(t *testing.T) {
 			if left, _ := os.ReadDir(tt.dir); len(left) != 0 {
 				t.Errorf("files are left: %v", left)
 			}
+			if err := p.admit(at(tt.dir, other)); err != nil { // a reload brings another user
+				t.Error(err)
+			}
+			if info, err := os.Stat(tt.dir); err != nil || info.Mode().Perm() != 0o711 {
+				t.Errorf("admitted to %v, %v", info.Mode(), err)
+			}
 		})
 	}
 }
@@ -406,7 +412,7 @@ func TestNoEventIsLostOrDoubledBehindASnapshot(t *testing.T) {
 
 func TestTheLastAnswerIsGivenBesideTheEnd(t *testing.T) {
 	requests, ended := make(chan request), make(chan struct{})
-	b := &backend{requests: requests, ended: ended}
+	b := &backend{running: over(), requests: requests, ended: ended}
 	for range 50 { // a select of two that are ready is fair
 		go func() {
 			r := <-requests
@@ -429,7 +435,7 @@ func TestTheLastAnswerIsGivenBesideTheEnd(t *testing.T) {
 	answer := make(chan request, 1)
 	for range 50 {
 		ended := make(chan struct{})
-		b := &backend{requests: answer, ended: ended}
+		b := &backend{running: over(), requests: answer, ended: ended}
 		go func() {
 			r := <-answer
 			r.reply <- &control.Status{}
@@ -439,4 +445,11 @@ func TestTheLastAnswerIsGivenBesideTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// over is what was closed long ago.
+func over() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }

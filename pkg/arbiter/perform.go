@@ -148,10 +148,8 @@ func (l *loop) spawnWorker(a startWorker) (pid int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		// A handler worker knows its sockets; any other program wants its own pid
-		// in LISTEN_PID.
-		command.ListenPID = true
 	}
+	command.ListenPID = true
 	s := l.streams[a.slot]
 	if s == nil {
 		s = &launch.Streams{}

@@ -52,6 +52,14 @@ func preparePlace(cfg *config.Config, pid int, log *slog.Logger) place {
 	return place{dir}
 }
 
+// admit opens the directory for children of another user that a reload has brought.
+func (p place) admit(cfg *config.Config) error {
+	if p.dir == "" || !switchesUser(cfg) {
+		return nil
+	}
+	return os.Chmod(p.dir, 0o711)
+}
+
 func switchesUser(cfg *config.Config) bool {
 	if cfg.Worker != nil && cfg.Worker.Credential != nil {
 		return true

@@ -62,6 +62,18 @@ func (c *core) status(now time.Time) *control.Status {
 	return s
 }
 
+// firstPicture is the one before there is a core.
+func (l *loop) firstPicture() *control.Status {
+	c := newCore(l.Config, []string{}, l.startedAt, l.Random)
+	if len(l.Config.Companions) > 0 && l.Lineage.Parent == 0 {
+		c.manager.phase = managerStarting
+		c.manager.expect(l.Config)
+	}
+	s := c.status(l.startedAt)
+	s.Version, s.PID = l.Version, l.PID
+	return s
+}
+
 // listeners are the addresses on which workers serve: those of the generation,
 // and what slots of another one have besides, while a reload rolls or after one
 // that stopped half-way.

@@ -286,6 +286,9 @@ func (l *loop) loaded(o loaded) {
 				l.Logger.Warn(w)
 			}
 		}
+		if err := l.place.admit(next); err != nil {
+			l.Logger.Warn("children of another user cannot report readiness", "error", err.Error())
+		}
 	}
 	if l.core.stop.sent {
 		for _, k := range o.fresh {
