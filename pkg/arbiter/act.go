@@ -25,6 +25,9 @@ func (c *core) act(e actAsked) {
 	case c.stop.asked:
 		c.do(reply{e.token, control.Conflictf("cannot %s %s: gofork is stopping", e.act.Op, control.Target(e.act.Name, e.act.Instance))})
 		return
+	case c.upgrade.parent != 0 && known:
+		c.do(reply{e.token, control.Conflictf("cannot %s %s: it is run by the older gofork, pid %d, until that is gone", e.act.Op, control.Target(e.act.Name, e.act.Instance), c.upgrade.parent)})
+		return
 	case m.phase == managerNone, !known:
 		c.do(reply{e.token, control.UnknownCompanion(control.Target(e.act.Name, e.act.Instance))})
 		return

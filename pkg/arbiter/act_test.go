@@ -39,6 +39,14 @@ func TestActsThatNobodyAnswersAreBounded(t *testing.T) {
 	r.unanswered(r.act(control.OpStart, "job"))
 }
 
+// They are known, and not yet this arbiter's.
+func TestActsWhileTheOlderArbiterRunsTheCompanions(t *testing.T) {
+	r := serving(t, configOf(1, companions("job")))
+	r.core.upgrade.parent, r.core.manager.phase = 6, managerNone
+	r.answered(r.act(control.OpStart, "job"), "run by the older gofork, pid 6")
+	r.answered(r.act(control.OpStart, "nobody"), "unknown_companion")
+}
+
 func TestActsOfUnknownCompanions(t *testing.T) {
 	r := serving(t, configOf(0, companions("job")))
 	r.answered(r.act(control.OpStart, "nobody"), "unknown_companion")

@@ -28,7 +28,7 @@ type judge struct {
 	open       map[int]bool
 	only       bool // the reload is for companions alone
 	target     int  // workers that the reload ends with
-	numbers    int  // the highest number that a reload ever had
+	numbers    int  // the highest number that a generation ever had
 	anyServed  bool
 	answers    map[uint64]int
 
@@ -154,6 +154,9 @@ func (j *judge) hears(e event) {
 	case scaleAsked, parkAsked:
 		j.scaled = true
 	case configLoaded:
+		if e.err != "" && e.token == 0 && c.reload.phase == reloadLoading && !c.reload.asked.only && e.number == j.numbers {
+			j.numbers-- // it came to no generation
+		}
 		if e.err == "" && e.token == 0 && c.reload.phase == reloadLoading && !c.reload.asked.only && e.number < 9999 {
 			j.open[e.number], j.scaled, j.configs[e.number], j.target = true, false, e.config, j.wants(e.config)
 			for _, p := range j.books {

@@ -155,9 +155,10 @@ func (j *judge) reloads() {
 	}
 }
 
-// A reload whose surge is enough for all workers at once is all or nothing.
+// A reload whose surge is enough for all workers at once is all or nothing, but when
+// a stop cuts it off: that ends them all.
 func (j *judge) reloadFails() {
-	if j.rolling == nil || j.scaled || j.rolling.worker() == nil || j.rolling.worker().MaxSurge.Of(j.target) < j.target {
+	if j.w.core.stop.asked || j.rolling == nil || j.scaled || j.rolling.worker() == nil || j.rolling.worker().MaxSurge.Of(j.target) < j.target {
 		return
 	}
 	for a, f := range j.lives {
@@ -503,7 +504,8 @@ func (j *judge) retires(a retireListeners) {
 	}
 }
 
-// A generation that has failed is not confused with the next.
+// A generation that has failed is not confused with the next. What a bad file or an
+// address in use has refused is none.
 func (j *judge) loads(a loadConfig) {
 	if !a.dry {
 		j.only = a.only

@@ -28,7 +28,7 @@ const (
 // reload is the one reload under way, and what is left of the last.
 type reload struct {
 	phase    reloadPhase
-	highest  int // number of the newest generation ever tried
+	highest  int // number of the newest generation of which a worker was to boot
 	asked    reloadAsked
 	waiting  []uint64 // who waits for the result
 	again    []reloadAsked
@@ -100,6 +100,9 @@ func (c *core) configLoaded(now time.Time, e configLoaded) {
 		return
 	}
 	if e.err != "" {
+		if !r.asked.only {
+			r.highest-- // nothing has had this number
+		}
 		c.failReload(now, e.err)
 		return
 	}
@@ -224,16 +227,25 @@ func (c *core) applyCompanions(now time.Time, next *config.Config) {
 	case m.leader:
 		m.applies++
 		r.apply = m.applies
-		c.do(tellManager{m.attempt, link.Message{Apply: &link.Apply{ID: m.applies, Specs: next.Companions, Reload: true}}})
+		c.do(tellManager{m.attempt, link.Message{Apply: &link.Apply{ID: m.applies, Specs: next.Companions, Reload: true, Window: before.Manager.ReloadTimeout}}})
 	default:
 		m.expect(next)
 		c.endReload(now, "") // in backoff: its next start applies them
 	}
 	if r.phase == reloadApplying {
-		// The manager enforces each companion's own window; this one is for a
-		// manager that hangs.
-		r.deadline = now.Add(max(before.Manager.ReloadTimeout, next.Manager.ReloadTimeout, before.Manager.StopTimeout, 10*time.Second))
+		r.deadline = now.Add(applyWindow(before))
 	}
+}
+
+// applyWindow is how long a manager may take to change its companions. It enforces
+// the window of each; this one is for a manager that hangs.
+func applyWindow(before *config.Config) time.Duration {
+	m := &before.Manager
+	longest := max(m.ReloadTimeout, m.StopTimeout, 10*time.Second)
+	for i := range before.Companions {
+		longest = max(longest, before.Companions[i].StopTimeout+m.ShutdownBuffer) // it may be taken out
+	}
+	return longest
 }
 
 // listed is a list that JSON writes as [] when it is empty.
@@ -322,30 +334,16 @@ func (c *core) failReload(now time.Time, reason string) {
 	c.endReload(now, reason)
 }
 
-// endReload tells the result to whoever wants to know.
+// endReload is the result, and what was asked for meanwhile.
 func (c *core) endReload(now time.Time, failed string) {
 	r := &c.reload
-	took := now.Sub(r.started)
-	r.last = &control.Reload{At: now, OK: failed == "", Error: failed, Seconds: took.Seconds()}
-	if failed == "" {
-		r.last.Companions, r.last.NeedsRestart = r.change, r.later
-		c.do(record{slog.LevelInfo, "reload.done", "reloaded", []slog.Attr{
-			slog.Int("generation", c.generation.number), slog.Duration("took", took),
-			slog.Any("added", r.change.Added), slog.Any("removed", r.change.Removed),
-			slog.Any("restarted", r.change.Restarted), slog.Int("unchanged", len(r.change.Unchanged)),
-			slog.Any("needs_restart", r.later),
-		}})
-	} else {
-		c.do(record{slog.LevelError, "reload.failed", failed, []slog.Attr{
-			slog.Int("generation", c.generation.number), slog.Duration("took", took), slog.String("error", failed),
-		}})
-	}
+	c.recordReload(now, failed)
 	if !c.stop.asked {
 		c.do(tellSystemd{"READY=1\nSTATUS=running"})
 	}
 	c.answerReload(r.last)
 	if c.stop.asked {
-		c.dropReload()
+		c.refuseReloads()
 		return
 	}
 	again := r.again
@@ -357,6 +355,26 @@ func (c *core) endReload(now time.Time, failed string) {
 	c.upgradeAfterReload()
 }
 
+// recordReload notes how a reload went.
+func (c *core) recordReload(now time.Time, failed string) {
+	r := &c.reload
+	took := now.Sub(r.started)
+	r.last = &control.Reload{At: now, OK: failed == "", Error: failed, Seconds: took.Seconds()}
+	if failed == "" {
+		r.last.Companions, r.last.NeedsRestart = r.change, r.later
+		c.do(record{slog.LevelInfo, "reload.done", "reloaded", []slog.Attr{
+			slog.Int("generation", c.generation.number), slog.Duration("took", took),
+			slog.Any("added", r.change.Added), slog.Any("removed", r.change.Removed),
+			slog.Any("restarted", r.change.Restarted), slog.Any("unchanged", r.change.Unchanged),
+			slog.Any("needs_restart", r.later),
+		}})
+	} else {
+		c.do(record{slog.LevelError, "reload.failed", failed, []slog.Attr{
+			slog.Int("generation", c.generation.number), slog.Duration("took", took), slog.String("error", failed),
+		}})
+	}
+}
+
 func (c *core) answerReload(result any) {
 	for _, token := range c.reload.waiting {
 		c.do(reply{token, result})
@@ -364,11 +382,17 @@ func (c *core) answerReload(result any) {
 	c.reload.waiting = nil
 }
 
-// dropReload forgets a reload because everything stops.
-func (c *core) dropReload() {
+// dropReload ends a reload because everything stops.
+func (c *core) dropReload(now time.Time) {
 	if c.reload.phase == reloadIdle {
 		return
 	}
+	c.recordReload(now, "cut off: gofork is stopping")
+	c.refuseReloads()
+}
+
+// refuseReloads tells who still waits, for this reload or the next, that gofork stops.
+func (c *core) refuseReloads() {
 	for _, e := range c.reload.again {
 		if e.token != 0 {
 			c.reload.waiting = append(c.reload.waiting, e.token)

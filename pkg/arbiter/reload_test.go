@@ -199,6 +199,10 @@ func TestStopDuringEveryPhaseOfAReload(t *testing.T) {
 			r.stop(false)
 			if name != "failed" {
 				r.answered(token, "gofork is stopping")
+				r.logged("reload.failed")
+			}
+			if last := r.core.reload.last; last == nil || last.OK {
+				t.Errorf("the last reload is %+v", last)
 			}
 			r.answered(again, "gofork is stopping")
 			for _, s := range r.core.slots {

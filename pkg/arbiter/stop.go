@@ -61,7 +61,7 @@ func (c *core) fail(now time.Time, reason string, code int) {
 func (c *core) sendStop(now time.Time) {
 	c.stop.at, c.stop.sent, c.stop.since = time.Time{}, true, now
 	c.do(closeListeners{unlink: !c.upgrade.hasSibling()})
-	c.dropReload()
+	c.dropReload(now)
 	for _, s := range c.slots {
 		s.retryAt, s.queued, s.recycleAt = time.Time{}, false, time.Time{}
 		for _, w := range s.workers {
