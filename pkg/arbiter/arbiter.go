@@ -32,6 +32,7 @@ type Options struct {
 	Terminal io.Writer
 	Reopen   func()   // reopens the log file
 	Tidy     func()   // gives memory back when there was much to do and is nothing; nil: not at all
+	Ending   func()   // is called when the stop begins; may be nil
 	Environ  []string // gofork's own
 	Self     string   // path of this binary, for handler workers and the manager
 	PID      int

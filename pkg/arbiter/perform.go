@@ -68,7 +68,10 @@ func (l *loop) perform(a action) {
 		l.watch(a.patterns)
 	case runHook:
 		l.queueHook(a.name, a.env, nil)
-	case closeListeners:
+	case closeListeners: // the stop begins
+		if l.Ending != nil {
+			l.Ending()
+		}
 		l.unlink = a.unlink
 		l.retireListeners(nil)
 	case retireSlot:

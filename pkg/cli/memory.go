@@ -42,6 +42,16 @@ func (m memory) tidy() {
 	proc.ReleaseProgram()
 }
 
+// ending is called when everything is to stop: who is about to end collects nothing,
+// within loadMemory. The end of a thousand companions is much to do.
+func (m memory) ending() {
+	if !m.managed {
+		return
+	}
+	debug.SetMemoryLimit(loadMemory)
+	debug.SetGCPercent(-1)
+}
+
 // startTime is when a worker with an application that is not large serves.
 const startTime = 2 * time.Second
 

@@ -162,7 +162,7 @@ func runManager(text string) (int, error) {
 	}
 	o := companion.Options{
 		Link: conn, System: system, Logger: log.Logger, Environ: os.Environ(), Self: proc.Self,
-		ArbiterPID: spec.ArbiterPID, Signals: signals, Random: rand.Float64, Reopen: log.reopen, Tidy: memory.tidy, Terminal: log.terminal,
+		ArbiterPID: spec.ArbiterPID, Signals: signals, Random: rand.Float64, Reopen: log.reopen, Tidy: memory.tidy, Ending: memory.ending, Terminal: log.terminal,
 		TargetSpec: func(t companion.TargetSpec) (string, error) { return encodeSpec(targetSpec{t, spec.Log}) },
 	}
 	if notify, err := handoff.ListenNotify(spec.NotifyPath); err != nil {

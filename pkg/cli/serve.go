@@ -66,7 +66,7 @@ func serve(ctx context.Context, a App, flags serveFlags) int {
 		log.Warn("no hot upgrade: the binary cannot be found", "error", err.Error())
 	}
 	return arbiter.Run(arbiter.Options{
-		Config: cfg, Version: a.version(), System: system, Logger: log.Logger, Terminal: log.terminal, Reopen: log.reopen, Tidy: memory.tidy,
+		Config: cfg, Version: a.version(), System: system, Logger: log.Logger, Terminal: log.terminal, Reopen: log.reopen, Tidy: memory.tidy, Ending: memory.ending,
 		Environ: environ, Self: proc.Self, PID: os.Getpid(), UID: uint32(os.Geteuid()),
 		Signals: signals, Random: rand.Float64, Systemd: os.Getenv("NOTIFY_SOCKET"),
 		Binary: binary, Args: os.Args, Dir: flags.source.Dir,

@@ -32,6 +32,7 @@ type Options struct {
 	TargetSpec func(TargetSpec) (string, error)
 	Reopen     func()    // reopens the manager's own log file
 	Tidy       func()    // gives memory back when there was much to do and is nothing; nil: not at all
+	Ending     func()    // is called when the stop begins; may be nil
 	Terminal   io.Writer // where captured lines go behind a prefix when people read along; nil: they become records
 }
 
@@ -247,7 +248,7 @@ func (l *loop) arm() {
 func (l *loop) hear(messages []link.Message, ok bool) {
 	if !ok {
 		l.received = nil
-		l.step(shutdownAsked{cause: causeArbiter})
+		l.shutdown(shutdownAsked{cause: causeArbiter})
 	}
 	for _, m := range messages {
 		switch {
@@ -256,7 +257,7 @@ func (l *loop) hear(messages []link.Message, ok bool) {
 		case m.Act != nil:
 			l.step(actAsked{*m.Act})
 		case m.Stop != nil:
-			l.step(shutdownAsked{quick: m.Stop.Quick, cause: causeShutdown})
+			l.shutdown(shutdownAsked{quick: m.Stop.Quick, cause: causeShutdown})
 		case m.Reopen != nil:
 			l.reopen()
 		case m.Logs != nil:
@@ -265,14 +266,21 @@ func (l *loop) hear(messages []link.Message, ok bool) {
 	}
 }
 
+func (l *loop) shutdown(e shutdownAsked) {
+	if l.Ending != nil {
+		l.Ending()
+	}
+	l.step(e)
+}
+
 // signal handles what somebody sent to the manager itself; the arbiter speaks
 // over the link.
 func (l *loop) signal(s os.Signal) {
 	switch s {
 	case syscall.SIGTERM:
-		l.step(shutdownAsked{cause: causeShutdown})
+		l.shutdown(shutdownAsked{cause: causeShutdown})
 	case syscall.SIGINT, syscall.SIGQUIT:
-		l.step(shutdownAsked{quick: true, cause: causeShutdown})
+		l.shutdown(shutdownAsked{quick: true, cause: causeShutdown})
 	case syscall.SIGUSR1:
 		l.reopen()
 	}
