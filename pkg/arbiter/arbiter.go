@@ -172,8 +172,9 @@ func (l *loop) serve() int {
 	endRequests()
 	l.closePipes()
 	l.watch(nil)
-	l.endTails() // before the servers end, which give them time to be read to the end
-	l.endAdmin() // beside the control server: a reader that is stuck holds up each for a second
+	l.events.publish(eventOf(l.stoppedRecord(), time.Now()), nil) // while there is somebody to hear it
+	l.endTails()                                                  // before the servers end, which give them time to be read to the end
+	l.endAdmin()                                                  // beside the control server: a reader that is stuck holds up each for a second
 	stopControl()
 	l.closeAdmin()
 	l.unguardAll()
@@ -190,10 +191,14 @@ func (l *loop) serve() int {
 		s.Close(l.Logger)
 	}
 	l.outlive()
-	l.log(record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
-		slog.Int("code", l.code), slog.Duration("uptime", time.Since(l.startedAt)),
-	}})
+	l.log(l.stoppedRecord())
 	return l.code
+}
+
+func (l *loop) stoppedRecord() record {
+	return record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
+		slog.Int("code", l.code), slog.Duration("uptime", time.Since(l.startedAt)),
+	}}
 }
 
 // bind opens the listening sockets: taken over from systemd when there are any,

@@ -26,9 +26,7 @@ func (l *loop) signalAtStart(s os.Signal) (stop bool) {
 
 // stopAtStart is a stop before there was anything to stop.
 func (l *loop) stopAtStart() int {
-	l.log(record{slog.LevelInfo, "server.stopped", "stopped", []slog.Attr{
-		slog.Int("code", 0), slog.Duration("uptime", time.Since(l.startedAt)),
-	}})
+	l.log(l.stoppedRecord())
 	return 0
 }
 
