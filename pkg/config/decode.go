@@ -17,6 +17,7 @@ type reader struct {
 	schema   schema
 	environ  map[string]string
 	problems Problems // without File and Line where the key says where it is
+	warnings []string
 }
 
 // text is a value of the environment or the command line: what it means depends on
@@ -68,6 +69,10 @@ func (r *reader) bad(key string, value any, rule string) bool {
 	}
 	r.problems = append(r.problems, p)
 	return false
+}
+
+func (r *reader) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
 }
 
 // read checks one table of the file. name is its place in the schema, path in the file.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,58 +12,60 @@ import (
 func FuzzSplitWords(f *testing.F) {
 	for _, seed := range []string{
 		`app 'two words' "two more" a\ b \"q\" \\`, `app '' "" a"b c"d 'e'`, `app ${A:-two words}x ${B}`, `app "${A:-b  c}" '${C:-;}'`,
-		`app $${A b} ${"q r"}`, "app\t\n\r x\x00y \xff", `app ${A} ${'0'}`, "app `x` $(y) 2>&1", `a\`, `a "`,
+		`app $${A b} ${"q r"}`, "app\t\n\r x\x00y \xff", `app ${A} ${'0'}`, "app `x` $(y) 2>&1", `a\`, `a "`, `a \;b "\d\$" \d`, "a \\\nb \"\\\n\"",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		words, rule := splitWords(s)
+		words, _, rule := splitWords(s)
 		if rule != "" {
 			if words != nil {
 				t.Errorf("refused (%s) and split into %q", rule, words)
 			}
 			return
 		}
-		if strings.Contains(s, "${") {
-			return // what is inside is one word; TestSplitWordsKeepsEveryWord
-		}
-		if want := shellWords(s); !slices.Equal(words, want) {
-			t.Errorf("%q is %q, a shell makes %q", s, words, want)
+		if !strings.Contains(s, "${") { // what is inside is one word; TestSplitWordsKeepsEveryWord
+			if want := shellWords(s); !slices.Equal(words, want) {
+				t.Errorf("%q is %q, a shell makes %q", s, words, want)
+			}
 		}
 		quoted := make([]string, len(words))
 		for i, w := range words {
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+			quoted[i] = singleQuoted(w)
 		}
-		if again, rule := splitWords(strings.Join(quoted, " ")); rule != "" || !slices.Equal(again, words) {
-			t.Errorf("%q quoted is %q (%s)", words, again, rule)
+		if again, operator, rule := splitWords(strings.Join(quoted, " ")); operator != "" || rule != "" || !slices.Equal(again, words) {
+			t.Errorf("%q quoted is %q (%q, %s)", words, again, operator, rule)
 		}
 	})
 }
 
-// shellWords splits what has no operators and substitutions as POSIX says.
+// shellWords splits as POSIX says what is closed and has no NUL, operators being letters.
 func shellWords(s string) (words []string) {
-	var word []byte
-	inWord := false
-	var quote byte
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quote == 0 && strings.IndexByte(" \t\n\r", c) >= 0:
+	token := regexp.MustCompile(`(?s)'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([ \t\r\n]+)|.`)
+	inDouble := regexp.MustCompile("(?s)\\\\([$`\"\\\\])|\\\\\n")
+	word, inWord := "", false
+	for _, m := range token.FindAllStringSubmatch(s, -1) {
+		switch {
+		case m[4] != "":
 			if inWord {
-				words, word, inWord = append(words, string(word)), nil, false
+				words, word, inWord = append(words, word), "", false
 			}
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '\'' || c == '"'):
-			quote, inWord = c, true
-		case quote != '\'' && c == '\\':
-			i++
-			word, inWord = append(word, s[i]), true
+			continue
+		case m[0] == "\\\n":
+			continue
+		case m[0][0] == '\'':
+			word += m[1]
+		case m[0][0] == '"':
+			word += inDouble.ReplaceAllString(m[2], "$1")
+		case m[3] != "":
+			word += m[3]
 		default:
-			word, inWord = append(word, c), true
+			word += m[0]
 		}
+		inWord = true
 	}
 	if inWord {
-		words = append(words, string(word))
+		words = append(words, word)
 	}
 	return words
 }

@@ -27,7 +27,6 @@ type resolver struct {
 	sums     map[string]fileSum
 	creds    map[userGroup]credential
 	stats    map[string]error // of directories
-	warnings []string
 
 	server    *values
 	serverEnv map[string]string
@@ -83,10 +82,6 @@ func (l *resolver) resolve(tree map[string]any) *Config {
 	slices.Sort(l.warnings)
 	c.Warnings = slices.Compact(l.warnings)
 	return c
-}
-
-func (l *resolver) warn(format string, args ...any) {
-	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
 }
 
 func (l *resolver) resolveServer(tree map[string]any) Server {

@@ -1,13 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/mattn/go-shellwords"
 )
 
 // parseCommand reads argv. A string is split into words, an array is used as it is;
@@ -20,9 +17,12 @@ func (r *reader) parseCommand(k *Key, at string, raw any) (any, bool) {
 		if k.Kind == KindArgv {
 			return nil, r.bad(at, raw, "must be an array of strings")
 		}
-		var rule string
-		if words, rule = splitWords(v); rule != "" {
+		var operator, rule string
+		if words, operator, rule = splitWords(v); rule != "" {
 			return nil, r.bad(at, raw, rule)
+		}
+		if operator != "" {
+			r.warn(`%s: no shell runs it, so that %q is part of a word: quote it if that is right, or use ["sh", "-c", "…"]`, at, operator)
 		}
 	case []any:
 		for i, e := range v {
@@ -68,83 +68,77 @@ func (r *reader) parseCommand(k *Key, at string, raw any) (any, bool) {
 
 func isArray(raw any) bool { _, ok := raw.([]any); return ok }
 
-// splitWords splits a command as a POSIX shell does, quotes and backslashes included,
-// and refuses what only a shell could carry out. rule says what is wrong.
-func splitWords(s string) (words []string, rule string) {
+// splitWords splits a command as a POSIX shell does by quotes and backslashes, and
+// by nothing else: operators and substitutions are letters like all others. operator is
+// the first that a shell would have obeyed; rule says what is wrong. The libraries for
+// this read \n as a line break, stop at an operator, or drop the backslash of "\d".
+func splitWords(s string) (words []string, operator, rule string) {
 	switch {
 	case strings.IndexByte(s, 0) >= 0:
-		return nil, "must not contain a NUL byte" // which marks a reference below
+		return nil, "", "must not contain a NUL byte"
 	case !utf8.ValidString(s):
-		return nil, "must be UTF-8"
+		return nil, "", "must be UTF-8" // children are described to the manager in JSON
 	}
-	s, put := cutReferences(s)
-	if rule := shellOnly(s); rule != "" {
-		return nil, rule
-	}
-	parser := shellwords.NewParser()
-	parser.ParseEnv, parser.ParseBacktick, parser.ParseComment = false, false, false
-	words, err := parser.Parse(s)
-	// A position means that the parser stopped at an operator and dropped the rest.
-	if err != nil || parser.Position >= 0 {
-		return nil, "cannot be split into words: use an array of words"
-	}
-	for i := range words {
-		words[i] = put.Replace(words[i])
-	}
-	return words, ""
-}
-
-// cutReferences puts a word without spaces in the place of each ${VAR:-default},
-// which stays in one word with the spaces of its default, and returns what puts the
-// references back. One with a quote or a backslash inside is split as everything else.
-func cutReferences(s string) (cut string, put *strings.Replacer) {
-	references := regexp.MustCompile(`\$?\$\{[^{}'"\\]*\}`)
-	var pairs []string
-	cut = references.ReplaceAllStringFunc(s, func(ref string) string {
-		if strings.HasPrefix(ref, "$$") {
-			return ref // a literal
-		}
-		mark := fmt.Sprintf("\x00%d\x00", len(pairs)/2)
-		pairs = append(pairs, mark, ref)
-		return mark
-	})
-	return cut, strings.NewReplacer(pairs...)
-}
-
-// shellOnly finds what the parser would cut off or change without a word: operators,
-// substitutions, open quotes, and escapes that it does not read as a shell does.
-func shellOnly(s string) string {
 	const single, double = '\'', '"'
-	var quote rune
-	escaped := false
-	for _, c := range s {
+	var word []byte
+	inWord := false // which may be empty, in quotes
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		c := s[i]
 		switch {
-		case escaped:
-			if !strings.ContainsRune(" \"'\\$&;|<>()`*?#~", c) || quote == double && !strings.ContainsRune("\"\\$`", c) {
-				return `has a backslash before ` + fmt.Sprintf("%q", c) + `: put the word in single quotes, or use an array of words`
+		case c == '\\' && quote != single:
+			i++
+			if i == len(s) {
+				return nil, "", "ends with a backslash"
 			}
-			escaped = false
-		case quote == single:
-			if c == single {
-				quote = 0
+			if s[i] == '\n' {
+				continue // the line goes on
 			}
-		case c == '\\':
-			escaped = true
-		case quote == double:
-			if c == double {
-				quote = 0
+			if quote == double && strings.IndexByte("\"\\$`", s[i]) < 0 {
+				word = append(word, c)
 			}
+			word, inWord = append(word, s[i]), true
+		case c == quote:
+			quote = 0
+		case quote != 0:
+			word = append(word, c)
 		case c == single || c == double:
-			quote = c
-		case strings.ContainsRune(";&|<>()`", c):
-			return fmt.Sprintf(`has %q, and no shell runs it: quote it, or use ["sh", "-c", "…"]`, string(c))
+			quote, inWord = c, true
+		case strings.IndexByte(" \t\r\n", c) >= 0:
+			if inWord {
+				words, word, inWord = append(words, string(word)), nil, false
+			}
+		default:
+			if n := reference(s[i:]); n > 0 && !bytes.HasSuffix(word, []byte("$")) {
+				word, inWord = append(word, s[i:i+n]...), true
+				i += n - 1
+				continue
+			}
+			if operator == "" && strings.IndexByte(";&|<>()`", c) >= 0 {
+				operator = string(c)
+			}
+			word, inWord = append(word, c), true
 		}
 	}
-	switch {
-	case quote != 0:
-		return "has a quote that is not closed"
-	case escaped:
-		return "ends with a backslash"
+	if quote != 0 {
+		return nil, "", "has a quote that is not closed"
 	}
-	return ""
+	if inWord {
+		words = append(words, string(word))
+	}
+	return words, operator, ""
+}
+
+// reference is the length of the ${VAR:-default} that s begins with, 0 without one. It
+// stays in one word with the spaces of its default. One with a quote or a backslash
+// inside is split as everything else.
+func reference(s string) int {
+	if !strings.HasPrefix(s, "${") {
+		return 0
+	}
+	end := strings.IndexAny(s[2:], `{}'"\`)
+	if end < 0 || s[2+end] != '}' {
+		return 0
+	}
+	return 2 + end + 1
 }
