@@ -28,6 +28,7 @@ type text string
 type values struct {
 	path   string
 	table  *table
+	raw    map[string]any // as given, for errors
 	own    map[string]any
 	failed map[string]bool // given, but wrong: their defaults must not be judged
 	base   *values         // companion_defaults, for a companion
@@ -94,6 +95,7 @@ func (r *reader) read(name, path string, raw any, base *values) *values {
 		r.bad(path, raw, "must be a table")
 		return v
 	}
+	v.raw = given
 	for key, value := range given {
 		at := join(path, key)
 		k := t.keys[key]
@@ -102,12 +104,14 @@ func (r *reader) read(name, path string, raw any, base *values) *values {
 				continue
 			}
 			if name == defaultsTable && r.schema[companionTable].keys[key] != nil {
-				r.bad(at, nil, "is a key of each companion, not of companion_defaults")
+				r.bad(at, value, "is a key of each companion, not of companion_defaults")
 				continue
 			}
-			meant := nearest(key, t.names)
-			r.problems = append(r.problems, Problem{Key: at, Rule: "unknown key", Nearest: meant})
-			v.failed[meant] = true // it is most likely not missing
+			p := unknown(at, key, unknownValue([]string{key}, value), "unknown key", t.names)
+			r.problems = append(r.problems, p)
+			if !p.far {
+				v.failed[p.Nearest] = true // it is most likely not missing
+			}
 			continue
 		}
 		if value, ok := r.parse(k, at, value); ok {

@@ -43,7 +43,8 @@
 // Load reports everything that is wrong at once, as [Problems]. Invariants:
 //
 //   - The error names the layer, the line where there is one, the dotted key, the value,
-//     and the rule. Values of environment variables for children are never shown.
+//     and the rule, and for an unknown key the nearest known one. Values of environment
+//     variables for children are never shown, nor what may be one in the wrong place.
 //   - A key that the file has and this package does not know is an error, so no setting is
 //     ever ignored without a word.
 //   - [Keys] is the only list of keys: reading, checking, and defaults go through it.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -213,47 +212,6 @@ func masked(env map[string]string) map[string]any {
 		t[name] = Mask
 	}
 	return t
-}
-
-// withoutSecrets is options with what is nobody's business masked: strings below a
-// name that sounds like a secret (and not like the file it is in), and the password
-// of a URL.
-func withoutSecrets(options map[string]any) map[string]any {
-	s := secrets{
-		name: regexp.MustCompile(`(?i)pass(word|wd|phrase)|secret|token|credential|key$|key[_-]|^pass$|[_-]pass$`),
-		file: regexp.MustCompile(`(?i)[_-](file|path|dir)$`),
-		url:  regexp.MustCompile(`(://[^/?#\s:@]*:)[^/?#\s@]+@`),
-	}
-	t, _ := s.masked(options, false).(map[string]any)
-	return t
-}
-
-// secrets tells a secret by what it is called and what it looks like.
-type secrets struct{ name, file, url *regexp.Regexp }
-
-// masked is v with its secrets masked, all its strings when it is called like one.
-func (s secrets) masked(v any, called bool) any {
-	switch v := v.(type) {
-	case string:
-		if called {
-			return Mask
-		}
-		return s.url.ReplaceAllString(v, "${1}"+Mask+"@")
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = s.masked(e, called)
-		}
-		return out
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, e := range v {
-			out[name] = s.masked(e, called || s.name.MatchString(name) && !s.file.MatchString(name))
-		}
-		return out
-	default:
-		return v
-	}
 }
 
 // Literal keeps text from being expanded when it is read from a file.

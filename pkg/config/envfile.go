@@ -34,7 +34,7 @@ func (l *resolver) readEnvFiles(at string, paths []string, into map[string]strin
 			l.envFiles[p] = f
 		}
 		if f.err != nil {
-			l.bad(index(at, i), nil, "cannot read "+p+": "+f.err.Error())
+			l.bad(index(at, i), paths[i], "cannot read "+p+": "+f.err.Error())
 		}
 		maps.Copy(into, f.vars)
 	}
@@ -122,7 +122,7 @@ func (l *resolver) hashFiles(at string, paths []string) []HashFile {
 			l.sums[p] = f
 		}
 		if f.err != nil {
-			l.bad(index(at, i), nil, "cannot read "+p+": "+f.err.Error())
+			l.bad(index(at, i), paths[i], "cannot read "+p+": "+f.err.Error())
 		}
 		files = append(files, HashFile{Path: p, Sum: f.sum})
 	}

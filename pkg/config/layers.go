@@ -32,6 +32,7 @@ func (in *input) fromEnviron(environ map[string]string, file map[string]any) lay
 			continue
 		}
 		path, rule := envPath(rest, file)
+		spelled := strings.Split(strings.ToLower(rest), "__") // whole, where path ends at what is wrong
 		if rule == "" {
 			if from := in.from[join("", path...)]; from != "" {
 				rule = "sets the same key as " + from
@@ -41,7 +42,7 @@ func (in *input) fromEnviron(environ map[string]string, file map[string]any) lay
 			rule = "sets a part of a key that another variable sets whole"
 		}
 		if rule != "" {
-			in.problems = append(in.problems, Problem{File: name, Key: join("", path...), Rule: rule})
+			in.problems = append(in.problems, Problem{File: name, Key: join("", path...), Value: show(unknownValue(spelled, text(environ[name]))), Rule: rule})
 		}
 	}
 	return l
@@ -124,7 +125,7 @@ func (in *input) fromSettings(settings []Setting) layer {
 		case !ok:
 			in.problems = append(in.problems, Problem{File: s.Flag, Value: show(s.Key), Rule: "must be a dotted key"})
 		case !in.set(l, path, s.Value, s.Flag):
-			in.problems = append(in.problems, Problem{File: s.Flag, Key: join("", path...), Rule: "sets a part of a key that was set whole before"})
+			in.problems = append(in.problems, Problem{File: s.Flag, Key: join("", path...), Value: show(unknownValue(path, text(s.Value))), Rule: "sets a part of a key that was set whole before"})
 		}
 	}
 	return l

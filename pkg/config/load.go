@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,7 +160,7 @@ func (in *input) read(src Source, dir string, environ map[string]string) map[str
 			continue
 		}
 		if i > 0 {
-			in.clash("", file, l)
+			in.clash(nil, file, l)
 		}
 		if err := k.Load(l, nil); err != nil {
 			in.problems = append(in.problems, Problem{File: in.path, Rule: err.Error()})
@@ -201,19 +202,20 @@ func readConfig(path string) ([]byte, error) {
 
 // clash reports values of the file where a later layer has a table, which the merge
 // would replace without a word.
-func (in *input) clash(table string, file, later map[string]any) {
+func (in *input) clash(table []string, file, later map[string]any) {
 	for name, value := range later {
 		inner, isTable := value.(map[string]any)
 		under := file[name]
 		if !isTable || under == nil {
 			continue
 		}
-		key := join(table, name)
+		path := append(slices.Clip(table), name)
 		if sub, ok := under.(map[string]any); ok {
-			in.clash(key, sub, inner)
+			in.clash(path, sub, inner)
 			continue
 		}
-		in.problems = append(in.problems, Problem{File: in.path, Line: linesOf(in.doc)[key], Key: key, Value: show(under), Rule: "must be a table"})
+		key := join("", path...)
+		in.problems = append(in.problems, Problem{File: in.path, Line: linesOf(in.doc)[key], Key: key, Value: show(unknownValue(path, under)), Rule: "must be a table"})
 	}
 }
 

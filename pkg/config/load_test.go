@@ -327,7 +327,7 @@ func TestKeysThatAreNotSupportedYetAreReadAlready(t *testing.T) {
 		}
 	}
 	_, err = load(Source{Dir: dir, Environ: append(src.Environ, "GOFORK_WORKER__HTTP__TLS_CERT=x", "GOFORK_WORKER__HANDLER=", "GOFORK_WORKER__COMMAND=x")}, testKnown(), testHost())
-	const want = "GOFORK_WORKER__HTTP__MAX_BODY: worker.http.max_body: is for handler workers only"
+	const want = "GOFORK_WORKER__HTTP__MAX_BODY: worker.http.max_body: cannot use \"5\": is for handler workers only"
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "worker.http: tls_cert and tls_key must be set together") {
 		t.Errorf("got %v", err)
 	}
@@ -376,6 +376,23 @@ func TestAListOfTextMayHaveCommas(t *testing.T) {
 		}
 		if fmt.Sprint(got) != tt.want {
 			t.Errorf("%s=%s: %v, want %s", tt.key, tt.text, got, tt.want)
+		}
+	}
+}
+
+func TestEveryUnknownKeyHasANearestOne(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	_, err := loadIn(t, t.TempDir(), "[worker]\ncommand = [\"app\"]\ncuont = 1\nflavour = 1\n"+long+" = 1\n[log]\n\"ü\" = 1\n", testHost())
+	var problems Problems
+	if !errors.As(err, &problems) || len(problems) != 4 {
+		t.Fatalf("got %v", err)
+	}
+	for _, p := range problems {
+		if p.Nearest == "" || p.Value != "1" {
+			t.Errorf("%.80s: nearest %q, value %q", p.Key, p.Nearest, p.Value)
+		}
+		if meant := strings.Contains(p.Error(), "did you mean"); meant != (p.Nearest == "count") {
+			t.Errorf("%.80s", p.Error())
 		}
 	}
 }

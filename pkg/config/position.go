@@ -42,7 +42,8 @@ func linesOf(doc []byte) lines {
 type expression struct {
 	key    string
 	header bool
-	start  int // offset of its first key
+	start  int            // offset of its first key
+	value  *unstable.Node // nil for a header; only good while it is visited
 }
 
 // walkKeys calls visit for every key of doc, in order, elements of arrays included.
@@ -71,6 +72,9 @@ func walkKeys(doc []byte, visit func(key string, line int, e expression)) {
 		}
 		key, first := visitKey(node.Key(), prefix, func(string, uint32) {})
 		e.key, e.start = key, int(first)
+		if !e.header {
+			e.value = node.Value()
+		}
 		report := func(key string, offset uint32) { visit(key, lineAt(offset), e) }
 		visitKey(node.Key(), prefix, report)
 		if e.header {
@@ -156,16 +160,40 @@ func parseDocument(doc []byte, parse func([]byte) (map[string]any, error)) (tree
 
 // decodeProblem names the statement on a line and, when it is a second one, the first.
 func decodeProblem(doc []byte, row int, message string) Problem {
-	key := ""
+	key, value := "", ""
 	walkKeys(doc, func(_ string, line int, e expression) {
-		if line == row && key == "" {
-			key = e.key
+		if line != row || key != "" {
+			return
+		}
+		key = e.key
+		if path, ok := splitKey(key); ok && e.value != nil {
+			value = show(unknownValue(path, nodeValue(e.value)))
 		}
 	})
 	if first := linesOf(doc)[key]; first > 0 && first != row && (strings.Contains(message, "already") || strings.Contains(message, "should be a table")) {
 		message = "is already set in line " + strconv.Itoa(first)
 	}
-	return Problem{Line: row, Key: key, Rule: message}
+	return Problem{Line: row, Key: key, Value: value, Rule: message}
+}
+
+// nodeValue is what a value of a document means, as far as an error shows it.
+func nodeValue(n *unstable.Node) any {
+	switch n.Kind {
+	case unstable.String:
+		return string(n.Data)
+	case unstable.InlineTable:
+		return map[string]any{}
+	case unstable.Array:
+		list := []any{}
+		for elems := n.Children(); elems.Next(); {
+			if e := elems.Node(); e.Kind != unstable.Comment {
+				list = append(list, nodeValue(e))
+			}
+		}
+		return list
+	default:
+		return description(n.Data) // as it is written, too large or not
+	}
 }
 
 // blank overwrites the statement on a line, a header with all that belongs to it, by

@@ -22,7 +22,9 @@ type Problem struct {
 	Key     string `json:"key,omitempty"`     // dotted; "" when it is about the whole file
 	Value   string `json:"value,omitempty"`   // as TOML, shortened; "" when it does not matter or is a secret
 	Rule    string `json:"rule"`              // what is asked for
-	Nearest string `json:"nearest,omitempty"` // the known name that comes closest, "" = none does
+	Nearest string `json:"nearest,omitempty"` // the known name that comes closest: of a key always, of another word when it is close
+
+	far bool // Nearest is most likely not what was meant
 }
 
 // Error says where, what, and which rule:
@@ -44,7 +46,11 @@ func (p Problem) Error() string {
 		b.WriteString("cannot use " + p.Value + ": ")
 	}
 	b.WriteString(p.Rule)
-	if p.Nearest != "" {
+	switch {
+	case p.Nearest == "":
+	case p.far:
+		fmt.Fprintf(&b, " (the nearest known key is %q)", p.Nearest)
+	default:
 		fmt.Fprintf(&b, " (did you mean %q?)", p.Nearest)
 	}
 	return b.String()
@@ -72,11 +78,15 @@ func (ps Problems) sorted() Problems {
 	return slices.Compact(ps)
 }
 
+// maxCompared is how many bytes of a name are compared with the known ones: the distance
+// costs the product of the lengths.
+const maxCompared = 64
+
 // nearest returns the name in known that a reader most likely meant, "" when none
 // is close: at most a third of its letters, two (a swap) in a short one, never more than three.
 func nearest(name string, known []string) string {
-	if len(name) > 64 {
-		return "" // no typing error; the distance costs the product of the lengths
+	if len(name) > maxCompared {
+		return "" // no typing error
 	}
 	best, bestDistance := "", 4
 	for _, k := range known {
@@ -86,6 +96,24 @@ func nearest(name string, known []string) string {
 		}
 	}
 	return best
+}
+
+// unknown is the problem of a name that is no key: the closest of known is named however
+// far it is.
+func unknown(key, name string, value any, rule string, known []string) Problem {
+	p := Problem{Key: key, Value: show(value), Rule: rule, Nearest: nearest(name, known)}
+	if p.Nearest != "" {
+		return p
+	}
+	p.far = true
+	name = strings.ToLower(name[:min(len(name), maxCompared)])
+	least := math.MaxInt
+	for _, k := range known {
+		if d := levenshtein.ComputeDistance(name, k); d < least {
+			p.Nearest, least = k, d
+		}
+	}
+	return p
 }
 
 // maxShown is how many bytes of a value an error shows.
@@ -106,6 +134,8 @@ func show(v any) string {
 
 func showValue(v any) string {
 	switch v := v.(type) {
+	case description:
+		return string(v)
 	case text:
 		return strconv.Quote(string(v))
 	case string:

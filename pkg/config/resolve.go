@@ -100,7 +100,7 @@ func (l *resolver) resolveServer(tree map[string]any) Server {
 		s.Chdir = absolute(l.dir, chdir)
 		l.base = s.Chdir
 		if err := l.directory(s.Chdir); err != nil {
-			l.bad("server.chdir", nil, "cannot run in "+s.Chdir+": "+err.Error())
+			l.bad("server.chdir", chdir, "cannot run in "+s.Chdir+": "+err.Error())
 		}
 	}
 	s.Pidfile = l.abs(get[string](v, "pidfile"))

@@ -34,7 +34,7 @@ func (l *resolver) resolveCompanions(tree map[string]any) []Companion {
 			continue
 		}
 		if _, isTable := given[name].(map[string]any); !isTable {
-			l.bad(at, given[name], "must be a table")
+			l.bad(at, unknownValue([]string{name}, given[name]), "must be a table")
 			continue
 		}
 		c := l.resolveCompanion(name, l.read(companionTable, at, given[name], defaults))
@@ -42,7 +42,7 @@ func (l *resolver) resolveCompanions(tree map[string]any) []Companion {
 		companions = append(companions, c)
 	}
 	if instances > maxInstances {
-		l.bad(companionTable, nil, fmt.Sprintf("all companions together must have at most %d instances, not %d", maxInstances, instances))
+		l.bad(companionTable, instances, fmt.Sprintf("all companions together must have at most %d instances", maxInstances))
 	}
 	return companions
 }
@@ -76,7 +76,7 @@ func (l *resolver) resolveCompanion(name string, v *values) Companion {
 	if c.Target != "" {
 		c.Options = merged[any](v, "options")
 	} else if own, _ := v.own["options"].(map[string]any); len(own) > 0 && v.sound("command", "target") {
-		l.bad(v.at("options"), nil, "is for targets only")
+		l.bad(v.at("options"), v.raw["options"], "is for targets only")
 	}
 	if v.given("backoff_initial") || v.given("backoff_max") {
 		l.checkBackoff(v)

@@ -67,7 +67,7 @@ func (l *resolver) resolveWorker(raw any) *Worker {
 func (l *resolver) refuseHandlerKeys(v *values) {
 	for name, value := range v.own {
 		if v.table.keys[name].Handler && !sameValue(value, v.table.defaults[name]) {
-			l.bad(v.at(name), nil, "is for handler workers only")
+			l.bad(v.at(name), v.raw[name], "is for handler workers only")
 		}
 	}
 }

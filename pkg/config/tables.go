@@ -14,7 +14,7 @@ import (
 func (r *reader) parseEnv(at string, raw any) (any, bool) {
 	given, ok := raw.(map[string]any)
 	if !ok {
-		return nil, r.bad(at, nil, "must be a table of strings")
+		return nil, r.bad(at, kindOf(raw), "must be a table of strings")
 	}
 	out := make(map[string]string, len(given))
 	for name, value := range given {
@@ -25,7 +25,7 @@ func (r *reader) parseEnv(at string, raw any) (any, bool) {
 		}
 		s, isScalar := envValue(value)
 		if !isScalar {
-			ok = r.bad(at, nil, "must be a string, a number, true or false")
+			ok = r.bad(at, kindOf(value), "must be a string, a number, true or false")
 			continue
 		}
 		expanded, err := r.expand(s)
@@ -124,7 +124,7 @@ func (r *reader) parseRlimits(at string, raw any) (any, bool) {
 		resource, known := resources[name]
 		if !known {
 			names := slices.Sorted(maps.Keys(resources))
-			r.problems = append(r.problems, Problem{Key: join(at, name), Rule: "unknown resource limit on this platform", Nearest: nearest(name, names)})
+			r.problems = append(r.problems, unknown(join(at, name), name, unknownValue([]string{name}, value), "unknown resource limit on this platform", names))
 			ok = false
 			continue
 		}
