@@ -89,7 +89,19 @@ func complain(ctx context.Context, err error, environ []string) {
 		return
 	}
 	for _, p := range problems {
-		log.LogAttrs(ctx, slog.LevelError, p.Error(), slog.String("event", "config.error"),
-			slog.String("file", p.File), slog.Int("line", p.Line), slog.String("key", p.Key))
+		log.LogAttrs(ctx, slog.LevelError, p.Error(), problemAttrs(p)...)
 	}
+}
+
+func problemAttrs(p config.Problem) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("event", "config.error"),
+		slog.String("file", p.File), slog.Int("line", p.Line), slog.String("key", p.Key),
+	}
+	for _, part := range []struct{ name, text string }{{"value", p.Value}, {"rule", p.Rule}, {"nearest", p.Nearest}} {
+		if part.text != "" {
+			attrs = append(attrs, slog.String(part.name, part.text))
+		}
+	}
+	return attrs
 }
