@@ -27,7 +27,8 @@
 // environment in env values, paths, cwd, unix socket addresses, and command words,
 // after a command string was split, so that a value never becomes two words. $${ is a
 // literal ${. A variable that is not set and has no default is an error. Env files
-// are dotenv files with that format's own $VAR rules; ${…} is not expanded in them.
+// are dotenv files; in their values, but for those in single quotes, the same is expanded,
+// from the lines above before the environment, and $VAR is not.
 //
 // Relative paths (env_file, hash_files, stdout and stderr, pidfile, runtime_dir,
 // sockets, token_file, TLS files, cwd, log.file) start at server.chdir when it is set,

@@ -1,18 +1,12 @@
 package config
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
-	"slices"
-	"strings"
-
-	"github.com/joho/godotenv"
 )
 
 // maxEnvFile bounds a dotenv file.
@@ -30,7 +24,7 @@ func (l *resolver) readEnvFiles(at string, paths []string, into map[string]strin
 		p = l.abs(p)
 		f, seen := l.envFiles[p]
 		if !seen {
-			f.vars, f.err = readEnvFile(p)
+			f.vars, f.err = l.readEnvFile(p)
 			l.envFiles[p] = f
 		}
 		if f.err != nil {
@@ -40,8 +34,9 @@ func (l *resolver) readEnvFiles(at string, paths []string, into map[string]strin
 	}
 }
 
-// readEnvFile reads one file. Its errors never show its content.
-func readEnvFile(path string) (map[string]string, error) {
+// readEnvFile reads one file. Its errors never show its content, but for the name of
+// a variable that is not set.
+func (r *reader) readEnvFile(path string) (map[string]string, error) {
 	if err := regular(path); err != nil {
 		return nil, err
 	}
@@ -49,48 +44,7 @@ func readEnvFile(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseEnvFile(data)
-}
-
-func parseEnvFile(data []byte) (map[string]string, error) {
-	vars, err := godotenv.UnmarshalBytes(data)
-	if err != nil {
-		if line := brokenLine(data); line > 0 {
-			return nil, fmt.Errorf("line %d is not NAME=VALUE, or has an open quote", line)
-		}
-		return nil, errors.New("a line is not NAME=VALUE, or has an open quote")
-	}
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if name == "" {
-			return nil, errors.New("a line is not NAME=VALUE")
-		}
-		if strings.ContainsAny(name, "=\x00 \t\r\n") {
-			return nil, fmt.Errorf("%q is not the name of a variable", name)
-		}
-		if strings.IndexByte(vars[name], 0) >= 0 {
-			return nil, fmt.Errorf("the value of %s has a NUL byte", name)
-		}
-	}
-	return vars, nil
-}
-
-// brokenLine finds the statement that cannot be read, 0 when that would take too
-// long. A value may go over several lines, so that not every line that fails alone is
-// wrong: it is the one from which on no beginning of the rest can be read.
-func brokenLine(data []byte) int {
-	const longest = 1000 // the search is quadratic from that line on
-	ls := bytes.SplitAfter(data, []byte("\n"))
-	if len(ls) > longest {
-		return 0
-	}
-	good, begin, end := 0, 0, 0 // begin is where the line after good begins
-	for i, line := range ls {
-		end += len(line)
-		if _, err := godotenv.UnmarshalBytes(data[begin:end]); err == nil {
-			good, begin = i+1, end
-		}
-	}
-	return good + 1
+	return parseEnvFile(string(data), r.environ)
 }
 
 // regular refuses what is no plain file: a directory, or a pipe that nobody may fill.

@@ -6,9 +6,16 @@ import (
 	"strings"
 )
 
-// expand replaces ${VAR} and ${VAR:-default} by variables of gofork's own environment.
+// maxExpanded bounds what references make of a value: in an env file they can name the
+// lines above, and double them with each line. No system takes a longer one.
+const maxExpanded = 1 << 20
+
+// expand replaces references by variables of gofork's own environment.
+func (r *reader) expand(s string) (string, error) { return expand(s, r.environ) }
+
+// expand replaces ${VAR} and ${VAR:-default} by variables of environ.
 // $${ is a literal ${; any other $ stays as it is. Errors never show a value.
-func (r *reader) expand(s string) (string, error) {
+func expand(s string, environ map[string]string) (string, error) {
 	var b strings.Builder
 	for {
 		i := strings.Index(s, "${")
@@ -33,12 +40,15 @@ func (r *reader) expand(s string) (string, error) {
 		if strings.Contains(fallback, "${") {
 			return "", fmt.Errorf("the default of ${%s} must not contain another variable", name)
 		}
-		value, isSet := r.environ[name]
+		value, isSet := environ[name]
 		switch {
 		case hasFallback && value == "":
 			value = fallback
 		case !isSet:
 			return "", fmt.Errorf("the variable %s is not set (write ${%s:-default} to allow that)", name, name)
+		}
+		if b.Len()+len(value) > maxExpanded {
+			return "", fmt.Errorf("must not become longer than %d MiB", maxExpanded>>20)
 		}
 		b.WriteString(value)
 		s = rest
