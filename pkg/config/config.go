@@ -42,6 +42,7 @@ type Server struct {
 	ShutdownDelay   time.Duration
 	DeclaredGrace   time.Duration     // 0 = unknown
 	Env             map[string]string // server.env_file then server.env; for hooks (children have it merged in already)
+	EnvFiles        []string          `json:",omitempty"` // absolute; Env has what is in them
 }
 
 // Umask is a file mode creation mask; Inherit leaves gofork's own.
@@ -58,6 +59,7 @@ type Process struct {
 	// Env is what is added to the environment that gofork itself was given:
 	// server.env_file, server.env, the child's own env_file, its own env; later wins.
 	Env               map[string]string `json:",omitzero"`
+	EnvFiles          []string          `json:"-"` // the child's own, absolute; who starts it has Env
 	Umask             Umask             `json:",omitzero"`
 	Credential        *Credential       `json:",omitzero"` // nil: gofork's own
 	NoNewPrivs        bool              `json:",omitzero"`
@@ -180,7 +182,7 @@ type Companion struct {
 	LogBackups     int            `json:",omitzero"`
 
 	// Hash identifies the spec: the first 12 hex digits of the SHA-256 over the
-	// canonical JSON of everything above but Numprocs and Autostart.
+	// canonical JSON of everything above but Numprocs, Autostart and EnvFiles.
 	Hash string `json:",omitzero"`
 }
 

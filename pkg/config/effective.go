@@ -12,14 +12,15 @@ import (
 const Mask = "********"
 
 // Effective is the configuration with the keys and in the forms of a file: what
-// [Load] would resolve to the same again, apart from what is masked. Values of
-// variables are masked, and those options of handlers and targets whose names say
-// that they are secrets.
+// [Load] would resolve to the same again in the same environment, apart from what is
+// masked. Values of variables are masked, and those options of handlers and targets
+// whose names say that they are secrets.
 //
-// It is written as it was resolved: companion_defaults and env files have been
-// applied to each companion and are not there, paths are absolute, and user and
-// group stand at each process instead of at the server. Keys that only handler
-// workers obey are left out of a command worker, empty tables everywhere.
+// It is written as it was resolved: companion_defaults have been applied to each
+// companion and are not there, env has what env_file gave, paths are absolute, and
+// user and group stand at each process instead of at the server. Keys that only
+// handler workers obey are left out of a command worker, empty tables and lists of
+// env files everywhere.
 func (c *Config) Effective() map[string]any {
 	tree := map[string]any{
 		"name":    c.Name,
@@ -58,6 +59,7 @@ func (s *Server) effective(binds bool) map[string]any {
 		t["bind"] = literals(s.Bind)
 	}
 	put(t, "env", masked(s.Env))
+	putFiles(t, s.EnvFiles)
 	return t
 }
 
@@ -158,6 +160,7 @@ func (p *Process) effective() map[string]any {
 		t["group"] = int64(c.GID)
 	}
 	put(t, "env", masked(p.Env))
+	putFiles(t, p.EnvFiles)
 	limits := map[string]any{}
 	for _, r := range p.Rlimits {
 		limits[r.Name] = r.effective()
@@ -203,6 +206,12 @@ func (u Umask) String() string {
 func put(t map[string]any, name string, table map[string]any) {
 	if len(table) > 0 {
 		t[name] = table
+	}
+}
+
+func putFiles(t map[string]any, paths []string) {
+	if len(paths) > 0 {
+		t["env_file"] = literals(paths)
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,7 +71,12 @@ func TestEffectiveResolvesToTheSameAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := FormatTOML(tree)
-		after, err := loadIn(t, c.src.Dir, text, testHost())
+		if err := os.WriteFile(filepath.Join(c.src.Dir, "app.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// Env files are expanded again; what else a variable said is in the text.
+		environ := slices.DeleteFunc(slices.Clone(c.src.Environ), func(e string) bool { return strings.HasPrefix(e, envPrefix) })
+		after, err := load(Source{Path: "app.toml", Dir: c.src.Dir, Environ: environ}, testKnown(), testHost())
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
@@ -85,7 +91,11 @@ func TestEffectiveResolvesToTheSameAgain(t *testing.T) {
 
 func TestEffectiveHasEveryKey(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.env"), []byte("B=b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const process = `env = { A = "a" }
+env_file = ["a.env"]
 rlimits = { core = 0 }
 user = 4320
 group = 4321
@@ -97,14 +107,14 @@ options = { root = "/srv" }
 			hooks += k.Name + ` = ["true"]` + "\n"
 		}
 	}
-	c, err := loadIn(t, dir, "[server]\nenv = { A = \"a\" }\n[worker]\nhandler = \"static\"\n"+process+
+	c, err := loadIn(t, dir, "[server]\nenv = { A = \"a\" }\nenv_file = [\"a.env\"]\n[worker]\nhandler = \"static\"\n"+process+
 		"[companion.a]\ntarget = \"ticker\"\n"+process+"[companion.b]\ncommand = [\"x\"]\n"+hooks, testHost())
 	if err != nil {
 		t.Fatal(err)
 	}
 	tree := c.Effective()
 	// Applied to what is there, or impossible beside it.
-	applied := []string{"server.user", "server.group", "server.env_file", "worker.env_file", "worker.command", "companion.NAME.env_file"}
+	applied := []string{"server.user", "server.group", "worker.command"}
 	for _, k := range Keys() {
 		tables := []string{k.Table}
 		if k.Table == companionTable {
@@ -117,6 +127,48 @@ options = { root = "/srv" }
 		if found == slices.Contains(applied, k.Path()) {
 			t.Errorf("%s: there is %v", k.Path(), found)
 		}
+	}
+	if got, want := FormatValue(tableAt(tree, "worker")["env_file"]), FormatValue([]string{filepath.Join(dir, "a.env")}); got != want {
+		t.Errorf("worker.env_file is %s, want %s", got, want)
+	}
+}
+
+func TestEffectiveNamesEnvFilesWhereTheyAreSet(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"all.env", "own.env", "a ${b}.env"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("SECRET=hunter2\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := loadIn(t, dir, `
+[worker]
+command = ["x"]
+[companion_defaults]
+env_file = ["all.env", "a $${b}.env"]
+[companion.a]
+command = ["x"]
+[companion.b]
+command = ["x"]
+env_file = ["own.env"]
+[companion.c]
+command = ["x"]
+env_file = []
+`, testHost())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := c.Effective()
+	for table, want := range map[string]any{
+		"server": nil, "worker": nil, "companion.c": nil,
+		"companion.a": []any{filepath.Join(dir, "all.env"), filepath.Join(dir, "a $${b}.env")},
+		"companion.b": []any{filepath.Join(dir, "own.env")},
+	} {
+		if diff := cmp.Diff(want, tableAt(tree, table)["env_file"]); diff != "" {
+			t.Errorf("%s: %s", table, diff)
+		}
+	}
+	if text := FormatTOML(tree); strings.Contains(text, "hunter2") {
+		t.Errorf("shows a secret:\n%s", text)
 	}
 }
 

@@ -18,8 +18,9 @@ type envFile struct {
 	err  error
 }
 
-// readEnvFiles merges dotenv files, later wins. at is the key of the list.
-func (l *resolver) readEnvFiles(at string, paths []string, into map[string]string) {
+// readEnvFiles merges dotenv files, later wins, and returns their paths. at is the key of
+// the list.
+func (l *resolver) readEnvFiles(at string, paths []string, into map[string]string) []string {
 	for i, p := range paths {
 		p = l.abs(p)
 		f, seen := l.envFiles[p]
@@ -32,6 +33,7 @@ func (l *resolver) readEnvFiles(at string, paths []string, into map[string]strin
 		}
 		maps.Copy(into, f.vars)
 	}
+	return l.absAll(paths)
 }
 
 // readEnvFile reads one file. Its errors never show its content, but for the name of

@@ -110,7 +110,7 @@ func (l *resolver) resolveServer(tree map[string]any) Server {
 	}
 	s.Bind = l.resolveBind(v)
 	s.Env = map[string]string{}
-	l.readEnvFiles("server.env_file", get[[]string](v, "env_file"), s.Env)
+	s.EnvFiles = l.readEnvFiles("server.env_file", get[[]string](v, "env_file"), s.Env)
 	maps.Copy(s.Env, get[map[string]string](v, "env"))
 	l.serverEnv = s.Env
 	return s

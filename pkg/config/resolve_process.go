@@ -24,7 +24,7 @@ func (l *resolver) process(v *values) Process {
 		Stdout:            l.output(get[string](v, "stdout")),
 		Stderr:            l.output(get[string](v, "stderr")),
 	}
-	l.readEnvFiles(whereSet(v, "env_file"), get[[]string](v, "env_file"), p.Env)
+	p.EnvFiles = l.readEnvFiles(whereSet(v, "env_file"), get[[]string](v, "env_file"), p.Env)
 	maps.Copy(p.Env, merged[string](v, "env"))
 	if p.Umask == Inherit {
 		p.Umask = Umask(get[int](l.server, "umask"))
