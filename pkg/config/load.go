@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -98,12 +99,14 @@ func SocketOf(src Source) (string, error) {
 	}
 	name := nameOf(src.Path)
 	environ := environMap(src.Environ)
-	tree := newInput(src.Path).read(src, dir, environ)
+	in := newInput(src.Path)
+	in.lenient = true
+	tree := in.read(src, dir, environ)
 	if tree == nil && src.Path != "" {
 		if _, err := readConfig(absolute(dir, src.Path)); err != nil {
 			return "", fmt.Errorf("cannot read %s: %w", src.Path, err)
 		}
-		src.Path = "" // it is no TOML, and the variables may tell
+		src.Path = "" // nothing of it is TOML, and the variables may tell
 		tree = newInput("").read(src, dir, environ)
 	}
 	return newResolver(dir, name, environ, thisHost()).resolve(tree).Control.Socket, nil
@@ -129,6 +132,7 @@ func nameOf(path string) string {
 // input is the layers on their way to one tree, and who set what.
 type input struct {
 	path     string
+	lenient  bool // leave out lines that are no TOML
 	doc      []byte
 	from     map[string]string // dotted key of a value → the variable or flag that set it
 	tables   map[string]string // dotted key of a table → the first variable or flag inside
@@ -179,6 +183,10 @@ func (in *input) readFile(path string) (map[string]any, bool) {
 		return nil, false
 	}
 	tree, problems, rest := parseDocument(doc, tomlparser.Parser().Unmarshal)
+	for tries := 0; in.lenient && tree == nil && len(problems) > 0 && tries < 20; tries++ {
+		doc = withoutLine(doc, problems[len(problems)-1].Line)
+		tree, problems, rest = parseDocument(doc, tomlparser.Parser().Unmarshal)
+	}
 	for _, p := range problems {
 		p.File = in.path
 		in.problems = append(in.problems, p)
@@ -188,6 +196,16 @@ func (in *input) readFile(path string) (map[string]any, bool) {
 		return nil, false
 	}
 	return tree, true
+}
+
+// withoutLine empties a line, so that the others keep their numbers.
+func withoutLine(doc []byte, number int) []byte {
+	lines := bytes.SplitAfter(doc, []byte("\n"))
+	if number < 1 || number > len(lines) {
+		return doc
+	}
+	lines[number-1] = []byte("\n")
+	return bytes.Join(lines, nil)
 }
 
 // readConfig refuses a named pipe, on which a reload would wait for a writer; /dev/stdin

@@ -396,3 +396,27 @@ func TestEveryUnknownKeyHasANearestOne(t *testing.T) {
 		}
 	}
 }
+
+// The gofork that is asked for runs with what was in the file before.
+func TestSocketOfABrokenFile(t *testing.T) {
+	dir := t.TempDir()
+	for name, doc := range map[string]string{
+		"garbage behind":    "[server]\nruntime_dir = \"/run/here\"\ngarbage {{\n[worker\n",
+		"garbage before":    "{{{\n[server]\nruntime_dir = \"/run/here\"\n",
+		"an unknown key":    "[server]\nruntime_dir = \"/run/here\"\nnonsense = 1\n",
+		"one value missing": "name =\n[server]\nruntime_dir = \"/run/here\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "app.toml"), []byte(doc), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if socket, err := SocketOf(Source{Path: "app.toml", Dir: dir}); err != nil || socket != "/run/here/app.sock" {
+			t.Errorf("%s: %q, %v", name, socket, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "app.toml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if socket, err := SocketOf(Source{Path: "app.toml", Dir: dir}); err != nil || filepath.Base(socket) != "app.sock" {
+		t.Errorf("an empty file: %q, %v", socket, err)
+	}
+}
