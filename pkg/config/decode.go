@@ -107,7 +107,7 @@ func (r *reader) read(name, path string, raw any, base *values) *values {
 				r.bad(at, value, "is a key of each companion, not of companion_defaults")
 				continue
 			}
-			p := unknown(at, key, unknownValue([]string{key}, value), "unknown key", t.names)
+			p := unknown(at, key, unknownValue([]string{key}, value), unknownKey, t.names)
 			r.problems = append(r.problems, p)
 			if !p.far {
 				v.failed[p.Nearest] = true // it is most likely not missing

@@ -27,6 +27,8 @@ type Problem struct {
 	far bool // Nearest is most likely not what was meant
 }
 
+const unknownKey = "unknown key"
+
 // Error says where, what, and which rule:
 //
 //	app.toml:3: worker.count: cannot use -1: must be a number from 1 to 1024, or "auto"
@@ -42,10 +44,14 @@ func (p Problem) Error() string {
 	if p.Key != "" {
 		b.WriteString(p.Key + ": ")
 	}
-	if p.Value != "" {
-		b.WriteString("cannot use " + p.Value + ": ")
+	switch {
+	case p.Value == "":
+		b.WriteString(p.Rule)
+	case p.Rule == unknownKey: // whatever its value
+		b.WriteString(p.Rule + ", set to " + p.Value)
+	default:
+		b.WriteString("cannot use " + p.Value + ": " + p.Rule)
 	}
-	b.WriteString(p.Rule)
 	switch {
 	case p.Nearest == "":
 	case p.far:
