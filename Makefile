@@ -25,7 +25,7 @@ VULNDB     ?= https://vuln.go.dev
 # Tools have a module of their own so that users of gofork do not inherit their requirements.
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help run build test bench bench-docs microbench picture chaos lint vuln fmt cover fuzz schema clean race-toolchain
+.PHONY: help run build test bench bench-docs microbench picture chaos systemd lint vuln fmt cover fuzz schema clean race-toolchain
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value]"
@@ -75,6 +75,11 @@ microbench: ## every go benchmark, BENCHCOUNT times, as a table
 chaos: build ## everything that may happen to gofork, at random, under load (CHAOS_TIME, CHAOS_SEED)
 	CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=$(CHAOS_SEED) GOFORK_BIN=$(CURDIR)/bin/gofork \
 	  go test -count=1 -v -timeout 0 ./test/chaos
+
+# Needs root, unshare and systemd. Not part of make test: whether a systemd boots in
+# namespaces depends on the machine.
+systemd: ## the shipped units under a systemd of their own, in namespaces
+	go test -count=1 -v -tags systemd -run UnderSystemd ./test
 
 lint: ## vet for Linux and macOS, then golangci-lint as pinned in tools/go.mod
 	@echo "lint: go vet (linux)"
