@@ -23,6 +23,7 @@ var behaviours = []struct{ behaviour, test string }{
 	{"with reuse_port a reload or a crash never unlinks or replaces a socket", "TestReusePortKeepsTheSlotsSocket"},
 	{"sockets are taken over from LISTEN_FDS and LISTEN_PID", "TestSocketsOfSystemdAreServedAndLeftAlone"},
 	{"sockets are taken over from GOFORK_FD and GOFORK_PID", "TestSocketsOfAnOlderArbiterAreTakenOver"},
+	{"a server that waits in accept(2) runs as it is", "TestServerThatWaitsInAccept"},
 	{"connections wait in the queue for a slot's next worker", "TestConnectionsWaitForTheNextWorker"},
 	{"an address that is in use is tried five times", "TestAnAddressThatIsNotToBeHadIsTriedFiveTimes"},
 

@@ -37,6 +37,7 @@ var roles = map[string]func(args []string) error{
 	"ready-on":  childReadyOn,   // READY=1 when SIGUSR1 comes
 	"garbled":   childGarbled,   // notifications that are none, then READY=1
 	"http":      childHTTP,      // serves the sockets that were passed: /pid, /hold (until the drain begins)
+	"accept":    childAccept,    // READY=1; answers one connection after the other, waiting in accept(2)
 	"usr1":      childUSR1,      // FILE: READY=1; a line in FILE for each SIGUSR1
 	"app":       childApp,       // FILE: what it says: "good" (as http), "exit CODE [SLOT]", "hang"
 	"counted":   childCounted,   // FILE: READY=1; "PID" in FILE for each SIGTERM, ends 300 ms after the first
@@ -237,6 +238,32 @@ func childApp(args []string) error {
 		select {}
 	}
 	return childHTTP(nil)
+}
+
+// childAccept is the simplest of servers: it has no loop of events, and no idea that
+// accept(2) could fail for want of a connection.
+func childAccept([]string) error {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return err
+	}
+	for {
+		conn, _, err := syscall.Accept(3)
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		request := make([]byte, 4096)
+		if _, err := syscall.Read(conn, request); err != nil {
+			return err
+		}
+		body := strconv.Itoa(os.Getpid())
+		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+		if _, err := syscall.Write(conn, []byte(answer)); err != nil {
+			return err
+		}
+		if err := syscall.Close(conn); err != nil {
+			return err
+		}
+	}
 }
 
 func childUSR1(args []string) error {

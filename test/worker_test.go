@@ -121,3 +121,40 @@ func TestWorkerThatDiesYoungTwiceWaitsASecond(t *testing.T) {
 		t.Errorf("the third worker started after %s, want 1s", waited)
 	}
 }
+
+// Socket activation promises no more than a socket that listens: neither poll nor
+// O_NONBLOCK is needed to serve on it.
+func TestServerThatWaitsInAccept(t *testing.T) {
+	t.Parallel()
+	for name, server := range map[string]string{
+		"shared":     `bind = ["@ADDR"]`,
+		"reuse_port": "bind = [\"@ADDR\"]\nreuse_port = true",
+		"unix":       `bind = ["unix:@DIR/web.sock"]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "[server]\n"+server+`
+[worker]
+command = ["@TEST", "accept"]
+count = 2
+ready = "notify"
+`)
+			get := func() answer { return s.get("/") }
+			if name == "unix" {
+				get = func() answer { return getUnix(s.path("web.sock"), "/") }
+			}
+			before := s.ready()
+			s.mustReload()
+			// The old ones know nothing of a graceful end.
+			s.awaitStatus("the old workers are gone", func(st control.Status) bool { return len(st.Workers.List) == 2 })
+			for range 20 {
+				if a := get(); a.err != nil || a.code != 200 || strings.Contains(fmt.Sprint(workerPIDs(before)), a.body) {
+					t.Fatalf("%+v", a)
+				}
+			}
+			if exits := s.journal.all(is("worker.exited", "expected", false)); len(exits) > 0 {
+				t.Errorf("a worker ended: %v", exits)
+			}
+		})
+	}
+}

@@ -8,10 +8,11 @@
 //
 // # Invariants
 //
-//   - A [Listener] is one raw descriptor, close-on-exec and non-blocking, that
-//     its holder closes. It is no os.File: a finalizer must not close a shared
-//     socket, and no library may turn it blocking. Nothing here calls
-//     shutdown(2), which would end the socket for every process that has it.
+//   - A [Listener] is one raw descriptor, close-on-exec, that its holder closes. It
+//     is no os.File: a finalizer must not close a shared socket. Sockets that are
+//     made here are blocking, as systemd's are. Who serves may make one non-blocking;
+//     nobody makes it blocking again, for another may be about to accept. Nothing
+//     here calls shutdown(2), which would end it for every process that has it.
 //   - Close never removes the path of a unix socket, only Unlink does, and only
 //     while the path still is the socket that was bound.
 //   - What arrives on a notify socket counts for the process that the kernel says

@@ -89,9 +89,6 @@ func takeOver(variable string, fds []int, names []string, unlink bool) ([]*Liste
 		if err := checkListening(fd); err != nil {
 			return nil, fmt.Errorf("cannot take over %s: %w", variable, err)
 		}
-		if err := unix.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("cannot take over %s: descriptor %d: %w", variable, fd, err)
-		}
 		addr, path, err := describe(fd)
 		if err != nil {
 			return nil, fmt.Errorf("cannot take over %s: %w", variable, err)

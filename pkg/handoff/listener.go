@@ -74,6 +74,15 @@ func listen(ctx context.Context, addr string, o Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As systemd hands them over unless it is told otherwise (NonBlocking= of
+	// systemd.service(5)): servers that wait in accept(2) need it, all others set the
+	// flag themselves. It is the socket's, so that of another process stays as it is.
+	if !isFD {
+		if err := unix.SetNonblock(fd, false); err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
+	}
 	// Again, for package net listens with the system's maximum, and an inherited
 	// socket with what its maker chose: on a listening socket listen(2) only sets
 	// the length of the queue.
@@ -163,10 +172,6 @@ func duplicate(number string) (int, error) {
 		return -1, err
 	}
 	unix.CloseOnExec(n)
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
 	return fd, nil
 }
 

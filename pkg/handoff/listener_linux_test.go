@@ -82,7 +82,7 @@ func TestListenTCP(t *testing.T) {
 	if err := dial(l.Addr()); err != nil {
 		t.Error(err)
 	}
-	if got := flags(l.FD()); got != "cloexec,nonblock" {
+	if got := flags(l.FD()); got != "cloexec" {
 		t.Errorf("flags %q", got)
 	}
 	if got := backlog(t, l); got != 7 {
@@ -165,7 +165,7 @@ func TestListenUnix(t *testing.T) {
 	if l.Addr() != "unix://"+path {
 		t.Errorf("address %q", l.Addr())
 	}
-	if got := flags(l.FD()); got != "cloexec,nonblock" {
+	if got := flags(l.FD()); got != "cloexec" {
 		t.Errorf("flags %q", got)
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o666 {
@@ -359,7 +359,7 @@ func TestFromSystemd(t *testing.T) {
 	defer null.Close()
 
 	got := run(t, pass(2, []string{"web:8000", ""}, file(tcp), file(local)), "take-over", "ours")
-	want := fmt.Sprintf("3 web_8000 %s cloexec,nonblock\n4 unknown unix://%s cloexec,nonblock", tcp.Addr(), path)
+	want := fmt.Sprintf("3 web_8000 %s cloexec\n4 unknown unix://%s cloexec", tcp.Addr(), path)
 	if got != want {
 		t.Errorf("taken over:\n%s\nwant:\n%s", got, want)
 	}
@@ -389,7 +389,7 @@ func TestHotUpgradeHandsOverSocketsAndPaths(t *testing.T) {
 	}
 	l := listeners[0]
 	defer l.Close()
-	if l.FD() != fd || l.Name() != "unix:"+path+",a%b" || l.Addr() != local.Addr() || flags(fd) != "cloexec,nonblock" {
+	if l.FD() != fd || l.Name() != "unix:"+path+",a%b" || l.Addr() != local.Addr() || flags(fd) != "cloexec" {
 		t.Errorf("%d %q %s %s", l.FD(), l.Name(), l.Addr(), flags(fd))
 	}
 	if err := l.Unlink(); err != nil {
