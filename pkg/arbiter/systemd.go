@@ -138,7 +138,11 @@ func (l *loop) aboveDue(now time.Time) {
 		u.beatAt = now.Add(u.beatEvery)
 		l.tellSystemd("WATCHDOG=1")
 	}
-	if due(u.extendAt, now) {
+	l.askForTime(now)
+}
+
+func (l *loop) askForTime(now time.Time) {
+	if u := &l.above; due(u.extendAt, now) {
 		u.extendAt = now.Add(extendEvery)
 		l.tellSystemd("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(extension.Microseconds(), 10))
 	}
@@ -147,7 +151,14 @@ func (l *loop) aboveDue(now time.Time) {
 // tellAbove keeps the status text true. It is called when nothing is left to do,
 // so that many changes at once are told once. The reason of a failure stands.
 func (l *loop) tellAbove() {
-	if !l.speaks() || l.core.stop.code != 0 {
+	if !l.speaks() {
+		return
+	}
+	// Before the loop waits: when it looks at its timer, the stop may be over.
+	now := time.Now()
+	l.aboveDeadline(now)
+	l.askForTime(now)
+	if l.core.stop.code != 0 {
 		return
 	}
 	if text := l.core.summary(); text != l.above.status {

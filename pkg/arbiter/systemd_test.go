@@ -207,6 +207,18 @@ func TestLongReloadAsksForTime(t *testing.T) {
 	wantAsks(t, "it stops", asks(l, r, 5*time.Second), 0)
 }
 
+// The stop may be over when the loop's timer is looked at for the first time.
+func TestTimeIsAskedForBeforeTheLoopWaits(t *testing.T) {
+	s := newSuperior(t)
+	r := serving(t, configOf(1))
+	l := loopOf(r, s)
+	r.core.stop.asked, r.core.stop.askedAt = true, time.Now()
+	l.tellAbove()
+	if told := s.told(); !slices.ContainsFunc(told, func(text string) bool { return strings.HasPrefix(text, "EXTEND_TIMEOUT_USEC=") }) {
+		t.Errorf("told %q", told)
+	}
+}
+
 func TestSupervisorThatDoesNotListenIsLoggedOnce(t *testing.T) {
 	r := serving(t, configOf(1))
 	var log strings.Builder
