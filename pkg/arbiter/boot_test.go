@@ -63,6 +63,13 @@ func TestBootTimeoutKills(t *testing.T) {
 	r.passTo(time.Second).orders("start 1.2 generation 1")
 }
 
+func TestReadyAfterWinsOverBootTimeoutAtTheSameMoment(t *testing.T) {
+	r := newRig(t, configOf(1, func(c *config.Config) {
+		c.Worker.Ready, c.Worker.ReadyAfter, c.Worker.BootTimeout = "alive", time.Second, time.Second
+	}))
+	r.pass(time.Second).is("1.1", ready)
+}
+
 func TestHeartbeatIsEnforcedFromTheFirstBeatOn(t *testing.T) {
 	r := newRig(t, configOf(1)).ready("1.1")
 	r.pass(time.Hour).is("1.1", ready)

@@ -57,8 +57,8 @@ func (l *resolver) resolveWorker(raw any) *Worker {
 		l.refuseHandlerKeys(v)
 		l.refuseHandlerKeys(http)
 	}
-	if w.Ready == "alive" && w.ReadyAfter >= w.BootTimeout && v.sound("ready", "ready_after", "boot_timeout") {
-		l.bad("worker.ready_after", w.ReadyAfter, `must be less than boot_timeout, which is `+FormatDuration(w.BootTimeout)+`: with ready = "alive" no worker would ever be ready`)
+	if w.Ready == "alive" && w.ReadyAfter > w.BootTimeout && v.sound("ready", "ready_after", "boot_timeout") {
+		l.bad("worker.ready_after", w.ReadyAfter, `must be at most boot_timeout, which is `+FormatDuration(w.BootTimeout)+`: with ready = "alive" no worker would ever be ready`)
 	}
 	if http.sound("tls_cert", "tls_key") && (w.HTTP.TLSCert == "") != (w.HTTP.TLSKey == "") {
 		l.bad("worker.http", nil, "tls_cert and tls_key must be set together")
